@@ -1,0 +1,74 @@
+# Tasks of this repository. CI runs `check` and `test` and adds nothing.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+JOBS ?= 2
+REPRISE_MODEL_SCHEDULES ?= 5000
+
+.DEFAULT_GOAL := help
+.PHONY: help setup dev test check format model lock clean
+
+## help: list these targets
+help:
+	@sed -n 's/^## \([a-z]*\): /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "make %-8s %s\n", $$1, $$2 }'
+
+## setup: make the virtual environment .venv from the lock; nothing else is touched
+setup: $(VENV)/.installed
+
+# The lock decides every version and every file by its hash, wherever pip finds it.
+$(VENV)/.locked: requirements/dev.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@touch $@
+
+# The backend comes from the lock too: without build isolation pip fetches nothing here.
+$(VENV)/.installed: $(VENV)/.locked pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+## dev: embedded Valkey, server and worker on this machine; prints the page's address
+dev: setup
+	$(BIN)/reprise dev
+
+## test: every test; first what may run side by side, then real processes and browsers one by one
+test: setup
+	@status=0; \
+	$(BIN)/pytest -n $(JOBS) --ignore=tests/e2e || status=$$?; \
+	$(BIN)/pytest tests/e2e || status=$$?; \
+	exit $$status
+
+## check: lint, format, types and import rules
+check: setup
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+## format: rewrite the code as ruff wants it
+format: setup
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+## model: the long run of the protocol's state machine (REPRISE_MODEL_SCHEDULES=5000)
+model: setup
+	REPRISE_MODEL_SCHEDULES=$(REPRISE_MODEL_SCHEDULES) $(BIN)/pytest -n $(JOBS) --timeout=0 tests/model
+
+# Only the public index is asked, so that the hashes are those of the published files, for every Python and
+# platform. No address is written down: pip asks whichever index it is set up for and compares hashes.
+COMPILE := PIP_CONFIG_FILE=/dev/null PIP_FIND_LINKS= PIP_EXTRA_INDEX_URL= .venv-lock/bin/pip-compile \
+	--quiet --generate-hashes --allow-unsafe --strip-extras --no-header --no-emit-options \
+	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host $(LOCK_ARGS)
+
+## lock: compile requirements/*.txt again (LOCK_ARGS=--upgrade for newer versions)
+lock:
+	$(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/pip install --quiet --disable-pip-version-check pip-tools==7.6.2
+	$(COMPILE) -o requirements/runtime.txt pyproject.toml requirements/old-python.in
+	$(COMPILE) -o requirements/dev.txt -c requirements/runtime.txt --extra dev \
+		pyproject.toml requirements/old-python.in requirements/dev.in
+
+## clean: remove the virtual environment, caches and what `reprise dev` kept
+clean:
+	rm -rf $(VENV) .venv-lock .reprise .hypothesis .pytest_cache .ruff_cache .import_linter_cache build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
