@@ -1,0 +1,155 @@
+/**
+ * Puts the page together: which task the address names, and which one stream the page holds.
+ *
+ * A browser allows six connections per server over HTTP/1.1, shared by all tabs. So the page holds a single
+ * stream, of the followed task or, when that has ended or there is none, of all tasks; and none while hidden.
+ */
+
+import { Problem, cancelTask, getTask } from "./api.js";
+import { byId } from "./dom.js";
+import { addedTypes, rememberTypes, typesToHear } from "./event-types.js";
+import { Follower } from "./follow.js";
+import { RecentTasks } from "./recent-tasks.js";
+import { ENDED, STATUS_AFTER } from "./standing.js";
+import { StartPanel } from "./start-panel.js";
+import { TaskView } from "./task-view.js";
+
+const REFUSED_FOR_GOOD = new Set([400, 401, 403, 404]);
+
+const view = new TaskView();
+const recent = new RecentTasks(byId("recent"), byId("recent-message"));
+const startPanel = new StartPanel((task) => {
+  location.hash = `task=${encodeURIComponent(task.id)}`;
+});
+const allTasks = new Follower("/tasks/stream", {
+  types: ["task_update", "position", "gap"],
+  onEvent: ({ type, data }) => (type === "task_update" ? recent.update(data) : recent.refresh()),
+  onState: ({ phase }) => phase === "live" && recent.refresh(),
+});
+let extraTypes = addedTypes();
+let openId = null;
+/** @type {Follower|null} */
+let followed = null;
+
+/** Hold the one stream that matters now. */
+function holdOneStream() {
+  if (document.hidden) {
+    followed?.pause("the page is hidden");
+    allTasks.pause("the page is hidden");
+    recent.stop();
+  } else if (followed && !followed.isOver) {
+    allTasks.pause("a task is followed");
+    followed.open();
+  } else if (!followed || followed.state.isClosed) {
+    allTasks.open();
+  }
+}
+
+function follow(id) {
+  // As they arrived, repeats included: what a test, or a doubtful user, can check the promises with.
+  window.repriseEvents = [];
+  return new Follower(`/tasks/${encodeURIComponent(id)}/events`, {
+    types: typesToHear(extraTypes),
+    terminal: STATUS_AFTER.keys(),
+    onEvent: (event) => {
+      window.repriseEvents.push(event);
+      view.receive(event);
+      if (event.type === "attempt" || STATUS_AFTER.has(event.type)) recent.refresh();
+    },
+    onState: (state) => {
+      view.showConnection(state);
+      if (state.isClosed) holdOneStream();
+    },
+    onRestart: () => {
+      window.repriseEvents = [];
+      view.restart();
+    },
+    advise: (cursor) => adviseOn(id, cursor),
+  });
+}
+
+/** The browser cannot say why it gave up on a stream; the task's record can. */
+async function adviseOn(id, cursor) {
+  try {
+    const record = await getTask(id);
+    // A 204 although no terminal event was seen: it was received by nobody, so read everything again.
+    return { fromStart: ENDED.has(record.status) && cursor === record.last_event_id };
+  } catch (problem) {
+    return REFUSED_FOR_GOOD.has(problem.status) ? { refusal: problem.message } : {};
+  }
+}
+
+async function openTask(id) {
+  followed?.close();
+  followed = null;
+  openId = id;
+  byId("task").hidden = id === null;
+  byId("welcome").hidden = id !== null;
+  recent.markOpen(id);
+  if (id !== null) {
+    view.begin(id);
+    followed = follow(id);
+  }
+  holdOneStream();
+  if (id !== null) await describe(id);
+}
+
+async function describe(id) {
+  try {
+    const record = await getTask(id);
+    if (openId === id) view.describe(record);
+  } catch (problem) {
+    if (!(problem instanceof Problem)) throw problem; // the stream tells a missing task or server itself
+  }
+}
+
+async function cancel() {
+  const id = openId;
+  view.showCancelling(true);
+  try {
+    await cancelTask(id);
+  } catch (problem) {
+    if (openId !== id) return;
+    view.showCancelling(false);
+    view.showNotice(problem.message);
+  }
+}
+
+function idInAddress() {
+  return new URLSearchParams(location.hash.slice(1)).get("task") || null;
+}
+
+function followAddress() {
+  openTask(idInAddress());
+  if (openId === null) return;
+  byId("title").focus({ preventScroll: true });
+  byId("task").scrollIntoView({ block: "nearest" });
+}
+
+function becomeVisible() {
+  recent.start();
+  holdOneStream();
+}
+
+byId("cancel").addEventListener("click", cancel);
+byId("reconnect").addEventListener("click", () => followed?.reconnect());
+byId("extra-types").value = extraTypes.join(" ");
+byId("extra-types").addEventListener("change", (event) => {
+  extraTypes = rememberTypes(event.target.value);
+  if (openId !== null) openTask(openId);
+});
+window.addEventListener("hashchange", followAddress);
+document.addEventListener("visibilitychange", () => (document.hidden ? holdOneStream() : becomeVisible()));
+window.addEventListener("pagehide", () => {
+  followed?.pause("the page was left");
+  allTasks.pause("the page was left");
+});
+window.addEventListener("pageshow", (event) => event.persisted && becomeVisible());
+window.addEventListener("online", () => {
+  followed?.networkReturned();
+  allTasks.networkReturned();
+});
+
+startPanel.load();
+recent.start();
+openTask(idInAddress());

@@ -1,0 +1,74 @@
+/**
+ * What a task has produced so far: progress, ticks, thoughts, tokens, and how it ended. It can be cleared and
+ * told everything again, which is how output that no longer stands disappears.
+ */
+
+import { asText, byId, el, showText } from "./dom.js";
+
+export class OutputView {
+  #progress = byId("progress");
+  #progressBlock = byId("progress-block");
+  #progressText = byId("progress-text");
+  #progressPercent = byId("progress-percent");
+  #ticks = byId("ticks");
+  #thoughts = byId("thoughts");
+  #output = byId("output");
+  #ending = byId("ending");
+  #show = {
+    progress: (data) => this.#showProgress(data),
+    tick: (data) => this.#add(this.#ticks, "li", data.remaining ?? asText(data)),
+    thought: (data) => this.#add(this.#thoughts, "li", textOf(data)),
+    conclusion: (data) => this.#add(this.#thoughts, "li", textOf(data), "conclusion"),
+    token: (data) => this.#addToken(textOf(data)),
+    complete: (data) => this.#end("result", "Result", data.result),
+    error: (data) => this.#end("error", data.code ? `Failed (${data.code})` : "Failed", data.error),
+    cancelled: () => this.#end("cancelled", "Cancelled", "Stopped on request. What it had produced stands above."),
+  };
+
+  clear() {
+    this.#progress.value = 0;
+    this.#progressText.textContent = "";
+    this.#progressPercent.textContent = "";
+    for (const part of [this.#ticks, this.#thoughts, this.#output, this.#ending]) part.replaceChildren();
+    for (const part of [this.#progressBlock, this.#ticks, this.#thoughts, this.#output, this.#ending]) part.hidden = true;
+  }
+
+  /** @param {import("./follow.js").StreamEvent} event */
+  apply({ type, data }) {
+    this.#show[type]?.(data ?? {});
+  }
+
+  #showProgress({ step, total_steps: total, message, percentage }) {
+    this.#progressBlock.hidden = false;
+    const percent = percentage ?? (total ? (100 * step) / total : null);
+    if (percent === null) this.#progress.removeAttribute("value");
+    else this.#progress.value = percent;
+    this.#progressPercent.textContent = percent === null ? "" : `${Math.round(percent)} %`;
+    this.#progressText.textContent = [total ? `Step ${step} of ${total}` : "", message ?? ""].filter(Boolean).join(" · ");
+  }
+
+  #add(list, tag, text, className = null) {
+    list.hidden = false;
+    list.append(el(tag, { class: className }, String(text)));
+  }
+
+  /** One text node for all tokens: a node each would make thousands of them. */
+  #addToken(text) {
+    this.#output.hidden = false;
+    if (this.#output.firstChild) this.#output.firstChild.appendData(text);
+    else this.#output.append(text);
+  }
+
+  #end(kind, heading, content) {
+    const text = typeof content === "string" ? content : JSON.stringify(content ?? null, null, 2);
+    const body = kind === "result" ? el("pre", {}, text) : el("p", {}, text);
+    this.#ending.dataset.kind = kind;
+    this.#ending.replaceChildren(el("h3", {}, heading), body);
+    this.#ending.firstChild.nextSibling.dataset.testid = kind;
+    this.#ending.hidden = false;
+  }
+}
+
+function textOf(data) {
+  return asText(data.text ?? data.thought ?? data.message ?? data.conclusion ?? data);
+}
