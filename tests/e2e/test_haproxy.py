@@ -1,0 +1,244 @@
+"""What the deployed HAProxy configuration promises, whatever the replicas serve.
+
+The proxy is real; the replicas are scripted, because they have to break off at a chosen byte.
+"""
+
+import asyncio
+import re
+import socket
+import struct
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.e2e.haproxy import Proxy, run_haproxy
+
+pytestmark = pytest.mark.haproxy
+
+EVENT_SOURCE = {"accept": "text/event-stream"}
+
+Answer = Callable[["Replica", asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+class Replica:
+    """Answers health checks by `ready` and everything else by `answer`; keeps what it was asked."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+        self.ready = True
+        self.asked: list[str] = []
+        self.reader_left = asyncio.Event()
+        self.address = ""
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.address = "{}:{}".format(*self._server.sockets[0].getsockname())
+
+    async def stop(self) -> None:
+        assert self._server is not None
+        self._server.close()
+        await self._server.wait_closed()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+            length = re.search(r"content-length: ([0-9]+)", head, re.IGNORECASE)
+            await reader.readexactly(int(length[1]) if length else 0)
+            request_line = head.partition("\r\n")[0]
+            if "/health/" in request_line:
+                await respond(writer, "200 OK" if self.ready else "503 Service Unavailable")
+            else:
+                self.asked.append(request_line.removesuffix(" HTTP/1.1"))
+                await self.answer(self, reader, writer)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+
+async def respond(writer: asyncio.StreamWriter, status: str, body: str = "{}") -> None:
+    head = f"HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+    writer.write((head + body).encode())
+    await writer.drain()
+
+
+async def answers(replica: Replica, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await respond(writer, "200 OK", replica.address)
+
+
+async def breaks_off(replica: Replica, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Take the request and close without a byte, as a killed process does."""
+
+
+async def resets(replica: Replica, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Take the request and reset, as the kernel does for what a killed process had not read."""
+    linger = struct.pack("ii", 1, 0)
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+
+
+async def fails(replica: Replica, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await respond(writer, "500 Internal Server Error")
+
+
+async def streams_the_time(
+    replica: Replica, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    """Twenty events, each with the moment it was written, then silence until the reader leaves."""
+    writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+    for _ in range(20):
+        block = f"data: {time.monotonic()}\n\n".encode()
+        writer.write(b"%x\r\n%s\r\n" % (len(block), block))
+        await asyncio.sleep(0.02)
+    with suppress(ConnectionError):
+        await reader.read()
+    replica.reader_left.set()
+
+
+@asynccontextmanager
+async def proxied(directory: Path, *kinds: Answer) -> AsyncGenerator[tuple[Proxy, list[Replica]]]:
+    async with AsyncExitStack() as stack:
+        replicas = [Replica(kind) for kind in kinds]
+        for replica in replicas:
+            await replica.start()
+            stack.push_async_callback(replica.stop)
+        proxy = await stack.enter_async_context(run_haproxy([r.address for r in replicas], directory))
+        yield proxy, replicas
+
+
+@asynccontextmanager
+async def client(proxy: Proxy) -> AsyncGenerator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=proxy.url, timeout=10, trust_env=False) as http:
+        yield http
+
+
+async def open_stream(proxy: Proxy) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+    writer.write(b"GET /events HTTP/1.1\r\nhost: reprise\r\naccept: text/event-stream\r\n\r\n")
+    return reader, writer
+
+
+def asked(replicas: list[Replica]) -> int:
+    return sum(len(replica.asked) for replica in replicas)
+
+
+async def test_event_source_without_any_replica_is_told_when_to_come_back(tmp_path: Path) -> None:
+    async with proxied(tmp_path, answers) as (proxy, replicas), client(proxy) as http:
+        await replicas[0].stop()
+        response = await http.get("/events", headers={**EVENT_SOURCE, "origin": "https://page.example"})
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "text/event-stream"
+    assert response.headers["access-control-allow-origin"] == "https://page.example"
+    retry = re.match(r"retry: ([0-9]+)\n", response.text)
+    assert retry is not None, response.text
+    assert 1000 <= int(retry[1]) <= 4000
+
+
+async def test_event_source_is_served_by_another_replica_when_the_first_breaks_off(tmp_path: Path) -> None:
+    async with proxied(tmp_path, breaks_off, answers) as (proxy, replicas), client(proxy) as http:
+        for _ in range(6):
+            response = await http.get("/events", headers=EVENT_SOURCE)
+            assert response.text == replicas[1].address
+    assert replicas[0].asked, "the replica that breaks off was never tried, so nothing was shown"
+
+
+@pytest.mark.parametrize("ending", [breaks_off, resets])
+async def test_event_source_is_answered_200_when_every_replica_goes_away(
+    tmp_path: Path, ending: Answer
+) -> None:
+    async with proxied(tmp_path, ending, ending) as (proxy, _), client(proxy) as http:
+        response = await http.get("/events", headers=EVENT_SOURCE)
+    assert (response.status_code, response.text[:7]) == (200, "retry: ")
+
+
+async def test_event_source_is_answered_200_when_a_replica_fails(tmp_path: Path) -> None:
+    async with proxied(tmp_path, fails) as (proxy, _), client(proxy) as http:
+        response = await http.get("/events", headers=EVENT_SOURCE)
+    assert (response.status_code, response.headers["content-type"]) == (200, "text/event-stream")
+
+
+async def test_failure_of_a_replica_is_passed_on_to_everyone_but_an_event_source(tmp_path: Path) -> None:
+    async with proxied(tmp_path, fails) as (proxy, _), client(proxy) as http:
+        assert (await http.get("/tasks")).status_code == 500
+        assert (await http.post("/tasks/1/execute", headers=EVENT_SOURCE)).status_code == 500
+
+
+async def test_post_that_broke_off_is_not_repeated(tmp_path: Path) -> None:
+    async with proxied(tmp_path, breaks_off, breaks_off) as (proxy, replicas), client(proxy) as http:
+        response = await http.post("/tasks", json={})
+    assert response.status_code == 502
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.json()["status"] == 502
+    assert asked(replicas) == 1
+
+
+async def test_post_with_an_idempotency_key_that_broke_off_is_repeated_elsewhere(tmp_path: Path) -> None:
+    async with proxied(tmp_path, breaks_off, answers) as (proxy, replicas), client(proxy) as http:
+        for n in range(6):
+            response = await http.post("/tasks", json={}, headers={"idempotency-key": str(n)})
+            assert response.text == replicas[1].address
+    assert replicas[0].asked, "the replica that breaks off was never tried, so nothing was shown"
+
+
+async def test_post_whose_replica_is_gone_is_served_by_another(tmp_path: Path) -> None:
+    async with proxied(tmp_path, answers, answers, answers) as (proxy, replicas), client(proxy) as http:
+        await replicas[0].stop()
+        responses = await asyncio.gather(*(http.post("/tasks", json={}) for _ in range(12)))
+    assert [response.status_code for response in responses] == [200] * 12
+    assert asked(replicas) == 12
+
+
+async def test_post_without_any_replica_is_refused_with_a_problem_document(tmp_path: Path) -> None:
+    async with proxied(tmp_path, answers) as (proxy, replicas), client(proxy) as http:
+        await replicas[0].stop()
+        response = await http.post("/tasks", json={})
+    assert response.status_code == 503
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.headers["retry-after"] == "1"
+
+
+async def test_replica_that_is_not_ready_keeps_its_streams_and_gets_no_new_requests(tmp_path: Path) -> None:
+    async with proxied(tmp_path, streams_the_time, answers) as (proxy, replicas), client(proxy) as http:
+        draining, ready = replicas
+        streams: list[asyncio.StreamWriter] = []
+        while not draining.asked:
+            reader, writer = await open_stream(proxy)
+            await reader.readuntil(b"\r\n\r\n")
+            streams.append(writer)
+        draining.ready = False
+        async with asyncio.timeout(10):
+            while b"Server events/replica1 is DOWN" not in proxy.log.read_bytes():
+                await http.get("/health/live")
+        assert (await http.get("/events", headers=EVENT_SOURCE)).text == ready.address
+        assert not draining.reader_left.is_set()
+        for writer in streams:
+            writer.close()
+
+
+async def test_event_passes_the_proxy_without_waiting_for_the_next_one(tmp_path: Path) -> None:
+    delays: list[float] = []
+    async with (
+        proxied(tmp_path, streams_the_time) as (proxy, _),
+        client(proxy) as http,
+        http.stream("GET", "/events", headers=EVENT_SOURCE) as response,
+    ):
+        async for line in response.aiter_lines():
+            if line.startswith("data: "):
+                delays.append(time.monotonic() - float(line[6:]))
+            if len(delays) == 20:
+                break
+    # Without `option http-no-delay` half of them wait about 100 ms for the kernel to fill a packet.
+    assert sorted(delays)[10] < 0.05, delays
+
+
+async def test_replica_learns_at_once_that_its_reader_left(tmp_path: Path) -> None:
+    async with proxied(tmp_path, streams_the_time) as (proxy, replicas):
+        reader, writer = await open_stream(proxy)
+        for _ in range(20):
+            await reader.readuntil(b"data: ")
+        writer.close()
+        await asyncio.wait_for(replicas[0].reader_left.wait(), 5)
