@@ -1,0 +1,63 @@
+"""Settings of the worker process. What it shares with servers is in `server.streams.settings`."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field, field_validator
+
+from server.streams.names import parse_stream_name
+from server.streams.settings import CoreSettings, Words
+
+
+class WorkerSettings(CoreSettings):
+    """One worker process."""
+
+    sibling_names: ClassVar[frozenset[str]] = frozenset(
+        {
+            "host",
+            "port",
+            "heartbeat_seconds",
+            "max_stream_seconds",
+            "max_connections",
+            "window_bytes",
+            "sweep_seconds",
+            "allowed_origins",
+        }
+    )
+
+    tasks: Words = Field(
+        ("workers.examples",),
+        min_length=1,
+        description="Modules that hold task functions, with commas between them.",
+    )
+    queues: Words = Field(
+        ("default",),
+        min_length=1,
+        description="Queues to take tasks from, with commas between them.",
+    )
+    concurrency: int = Field(10, ge=1, le=10_000, description="How many tasks one worker runs side by side.")
+    name: str = Field(
+        "",
+        max_length=64,
+        description="What this worker is called where workers are listed; the machine's name if empty.",
+    )
+
+    @field_validator("queues")
+    @classmethod
+    def _are_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for queue in value:
+            try:
+                parse_stream_name(queue)
+            except ValueError:
+                raise ValueError(
+                    f"{queue!r} does not name a queue; use up to 128 of A-Z a-z 0-9 . _ -"
+                ) from None
+        return value
+
+    @field_validator("name")
+    @classmethod
+    def _fits_a_line(cls, value: str) -> str:
+        if not value.isprintable():
+            raise ValueError("it must not hold control characters")
+        return value
