@@ -67,6 +67,7 @@ lock:
 	$(COMPILE) -o requirements/runtime.txt pyproject.toml requirements/old-python.in
 	$(COMPILE) -o requirements/dev.txt -c requirements/runtime.txt --extra dev \
 		pyproject.toml requirements/old-python.in requirements/dev.in
+	$(COMPILE) -o requirements/build.txt -c requirements/dev.txt requirements/build.in
 
 ## clean: remove the virtual environment, caches and what `reprise dev` kept
 clean:

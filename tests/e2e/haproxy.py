@@ -60,7 +60,7 @@ async def run_haproxy(replicas: Sequence[str], directory: Path) -> AsyncGenerato
             "-db",
             "-f",
             str(configuration),
-            env={**os.environ, "REPRISE_BIND": f"fd@{listener.fileno()}"},
+            env={**os.environ, "PROXY_BIND": f"fd@{listener.fileno()}"},
             pass_fds=[listener.fileno()],
             stdout=output,
             stderr=output,
