@@ -30,7 +30,7 @@ class ServerSettings(CoreSettings):
         1800,
         ge=1,
         le=86_400,
-        description="How long a response lasts before its reader is asked to reconnect, at random up to 20 % less.",
+        description="How long a response lasts before its reader is sent to reconnect; at random 20 % less.",
     )
     max_connections: int = Field(
         10_000,

@@ -1,7 +1,7 @@
 """Settings that servers and workers share, and how any settings are read.
 
 Environment variables with the prefix REPRISE_, then `.env`. Read once, at the entry points; below them values
-are passed. Invariant: a variable with the prefix is a setting of some process of Reprise, or it stops the start.
+are passed. Invariant: a variable with the prefix is a setting of Reprise, or it stops the start.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ class CoreSettings(BaseSettings):
     )
     log_format: Annotated[Literal["auto", "console", "json"], BeforeValidator(_lower)] = Field(
         "auto",
-        description="`console` for people, `json` for machines; `auto` is `console` on a terminal, else `json`.",
+        description="`console` for people, `json` for machines; `auto`: `console` on a terminal.",
     )
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = Field(
         "info", description="The least important log lines to show: `debug`, `info`, `warning` or `error`."

@@ -1,0 +1,10 @@
+"""The commands of `reprise`.
+
+commands  the typer application: options, help, and what an error looks like.
+run       `reprise run`: starts a task over HTTP and follows it.
+follow    reading one event stream to its end, over as many connections as it takes.
+decoding  the bytes of an event stream as events.
+screen    what a followed task looks like on a terminal.
+
+A command imports what it runs only when it runs: `reprise run` loads no server.
+"""

@@ -1,0 +1,137 @@
+"""The typer application: options, help, and what an error looks like.
+
+Invariant: whatever a person can mend is one sentence on stderr and an exit code, never a traceback. Commands
+hold no logic; they read settings and call what does the work.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from server.streams.settings import CannotStart, load_settings
+
+app = typer.Typer(
+    name="reprise",
+    help="Resumable event streams over Server-Sent Events, backed by Redis.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Settings are environment variables with the prefix REPRISE_, also in .env: docs/settings.md.",
+    rich_markup_mode=None,
+)
+
+Host = Annotated[
+    str | None,
+    typer.Option(help="Address to listen on. [default: REPRISE_HOST or 127.0.0.1]", show_default=False),
+]
+Port = Annotated[
+    int | None, typer.Option(help="Port to listen on. [default: REPRISE_PORT or 8000]", show_default=False)
+]
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command; returns its exit code."""
+    try:
+        app(args=arguments, prog_name="reprise")
+    except CannotStart as refused:
+        for sentence in str(refused).splitlines():
+            print(f"reprise: {sentence}", file=sys.stderr)
+        return refused.exit_code
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0
+
+
+@app.command()
+def dev(
+    *,
+    host: Host = None,
+    port: Port = None,
+    workers: Annotated[int, typer.Option(min=0, max=64, help="How many workers; 0 for none.")] = 1,
+    tasks: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Module with task functions; may be repeated. [default: the demo tasks]", show_default=False
+        ),
+    ] = None,
+    ephemeral: Annotated[bool, typer.Option("--ephemeral", help="Keep nothing after the end.")] = False,
+) -> None:
+    """Run everything on this machine: Redis, a server and a worker.
+
+    Nothing has to be installed or started before. Data is kept in .reprise/; with REPRISE_REDIS_URL set,
+    that Redis is used instead. What dies is started again. Ctrl-C stops all in order.
+    """
+    from server.dev.supervisor import DevOptions, run_dev
+    from server.settings import ServerSettings
+
+    settings = load_settings(ServerSettings, host=host, port=port)
+    options = DevOptions(workers=workers, task_modules=tuple(tasks or ()), is_ephemeral=ephemeral)
+    raise typer.Exit(run_dev(settings, options))
+
+
+@app.command()
+def server(
+    host: Host = None,
+    port: Port = None,
+    listen_fd: Annotated[list[int] | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Run one server: it answers HTTP and streams events.
+
+    Any number of them may share one Redis; a reader may go from one to another in mid-stream.
+    """
+    import socket
+
+    from server.serving import run_server
+    from server.settings import ServerSettings
+    from server.streams.diagnostics import configure_logging
+
+    settings = load_settings(ServerSettings, host=host, port=port)
+    configure_logging(settings.log_format, settings.log_level)
+    listeners = [socket.socket(fileno=number) for number in listen_fd or ()]
+    raise typer.Exit(run_server(settings, listeners=listeners or None))
+
+
+@app.command(
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+)
+def worker(context: typer.Context) -> None:
+    """Run one worker: it executes tasks. Options: reprise worker --help."""
+    # Workers are a program of their own, which this package must not import; it takes this process over.
+    os.execv(sys.executable, [sys.executable, "-m", "workers", *context.args])  # noqa: S606
+
+
+@app.command(name="run")
+def run_task(
+    type: Annotated[str, typer.Argument(help="Type of the task, as in GET /task-types.", metavar="TYPE")],
+    input: Annotated[str, typer.Option(help="Input of the task, a JSON object.", metavar="JSON")] = "{}",
+    url: Annotated[
+        str | None,
+        typer.Option(
+            help="Where the server is. [default: REPRISE_HOST and REPRISE_PORT]", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Start a task and follow it to its end.
+
+    Survives restarts of the server and of everything behind it. The result goes to stdout, the rest to stderr.
+
+    Exit code: 0 when the task completed, 1 when it failed or was cancelled, 2 when it could not be started,
+    130 after Ctrl-C, which stops following but not the task.
+    """
+    from server.cli.run import run_and_follow
+
+    raise typer.Exit(run_and_follow(type, input, url=url or _url_of_settings()))
+
+
+def _url_of_settings() -> str:
+    from server.settings import ServerSettings
+
+    settings = load_settings(ServerSettings)
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
+    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
