@@ -54,7 +54,7 @@ function follow(id) {
     onEvent: (event) => {
       window.repriseEvents.push(event);
       view.receive(event);
-      if (event.type === "attempt" || STATUS_AFTER.has(event.type)) recent.refresh();
+      tellRecent(id, event);
     },
     onState: (state) => {
       view.showConnection(state);
@@ -66,6 +66,13 @@ function follow(id) {
     },
     advise: (cursor) => adviseOn(id, cursor),
   });
+}
+
+/** Keep the followed task's row in step; its own stream is the only one there is. */
+function tellRecent(id, { type, data }) {
+  const status = STATUS_AFTER.get(type) ?? "running";
+  if (type === "progress") recent.update({ task_id: id, status, progress: data?.percentage ?? null });
+  else if (type === "attempt" || STATUS_AFTER.has(type)) recent.update({ task_id: id, status, progress: null });
 }
 
 /** The browser cannot say why it gave up on a stream; the task's record can. */
@@ -122,8 +129,10 @@ function idInAddress() {
 function followAddress() {
   openTask(idInAddress());
   if (openId === null) return;
-  byId("title").focus({ preventScroll: true });
-  byId("task").scrollIntoView({ block: "nearest" });
+  const title = byId("title");
+  title.focus({ preventScroll: true });
+  const { top } = title.getBoundingClientRect();
+  if (top < 0 || top > window.innerHeight / 2) byId("task").scrollIntoView({ block: "start" });
 }
 
 function becomeVisible() {
@@ -150,6 +159,8 @@ window.addEventListener("online", () => {
   allTasks.networkReturned();
 });
 
+byId("terminal-example").textContent =
+  `curl -N -H "Accept: text/event-stream" ${location.origin}/stream/countdown/10`;
 startPanel.load();
 recent.start();
 openTask(idInAddress());

@@ -89,7 +89,7 @@ export class RecentTasks {
 }
 
 function makeRow({ id, type, title, created_at: createdAt }) {
-  const time = new Date(createdAt);
+  const time = new Date(createdAt ?? 0);
   return el("li", { "data-task-id": id },
     el("a", { href: `#task=${encodeURIComponent(id)}`, class: "recent" },
       el("span", { class: "recent-name" }, title || type),

@@ -33,6 +33,7 @@ export class TaskView {
   );
   #events = [];
   #lastSequenceId = null;
+  #wasLive = false;
   #isLost = false;
 
   /** The status the events so far amount to. @type {string} */
@@ -54,6 +55,7 @@ export class TaskView {
   restart() {
     this.#events = [];
     this.#lastSequenceId = null;
+    this.#wasLive = false;
     this.#isLost = false;
     this.#parts["last-event-id"].textContent = "–";
     this.#showAttempt(null);
@@ -88,15 +90,20 @@ export class TaskView {
     element.dataset.state = phase;
     element.dataset.closed = String(isClosed);
     element.textContent = PHASES.get(phase);
-    this.#parts["connection-reason"].textContent = reason;
+    this.#parts["connection-reason"].textContent = phase === "refused" ? "" : reason;
     this.#parts.reconnect.disabled = isClosed || phase === "finished";
     showText(this.#parts.notice, phase === "refused" ? reason : null);
-    if (phase === "refused") this.#parts.cancel.hidden = true;
-    if (phase === "reconnecting" && !this.#isLost) {
+    if (phase === "refused") this.#parts.cancel.hidden = this.#parts.status.hidden = true;
+    this.#markConnection(phase);
+  }
+
+  #markConnection(phase) {
+    if (phase === "reconnecting" && this.#wasLive && !this.#isLost) {
       this.#timeline.mark(`Connection lost after ${this.#parts["last-event-id"].textContent}`, "connection");
       this.#isLost = true;
-    } else if (phase === "live" && this.#isLost) {
-      this.#timeline.mark("Connected again, continuing from there", "connection");
+    } else if (phase === "live") {
+      if (this.#isLost) this.#timeline.mark("Connected again, continuing from there", "connection");
+      this.#wasLive = true;
       this.#isLost = false;
     }
   }
@@ -128,7 +135,7 @@ export class TaskView {
       this.#events = standing;
       this.#clearOutput();
       for (const event of standing) this.#show(event);
-      this.#timeline.mark(voidSentence(data, dropped, standing.length), "attempt");
+      this.#timeline.mark(voidSentence(data, dropped), "attempt");
     }
     this.#showAttempt(data.attempt, data, isVoid);
     this.#showStatus("running");
@@ -169,6 +176,7 @@ export class TaskView {
 
   #showStatus(status) {
     this.status = status;
+    this.#parts.status.hidden = false;
     this.#parts.status.textContent = status;
     this.#parts.status.dataset.status = status;
     this.showCancelling(false);
@@ -180,9 +188,8 @@ export class TaskView {
     element.dataset.repeat = String(isRepeat);
     element.textContent = number === null ? "–" : String(number);
     const reason = REASONS.get(data.reason);
-    const rest = isVoid ? "output that no longer stands was removed" : "";
-    const text = [isRepeat ? `Attempt ${number}` : "", reason ?? "", rest].filter(Boolean).join(": ");
-    showText(byId("attempt-note"), isRepeat && data.reason ? text : null);
+    const rest = isVoid ? " Output that no longer stands was removed." : "";
+    showText(byId("attempt-note"), isRepeat && reason ? `Attempt ${number}: ${reason}.${rest}` : null);
   }
 
   #announce(text) {
@@ -190,9 +197,6 @@ export class TaskView {
   }
 }
 
-function voidSentence({ attempt, reason, resume_from: resumeFrom }, dropped, kept) {
-  const why = REASONS.has(reason) ? `, since ${REASONS.get(reason)}` : "";
-  const events = dropped === 1 ? "1 event no longer stands" : `${dropped} events no longer stand`;
-  const from = kept > 0 ? `; it resumes from ${resumeFrom}` : "";
-  return `Attempt ${attempt}${why}: ${events}${from}`;
+function voidSentence({ attempt }, dropped) {
+  return `Attempt ${attempt} · ${dropped === 1 ? "1 event no longer stands" : `${dropped} events no longer stand`}`;
 }

@@ -72,6 +72,11 @@ export class Timeline {
   }
 }
 
+function attemptSentence({ attempt, reason, error, resume_from: resumeFrom }) {
+  const parts = [`attempt ${attempt}`, reason, error ? asText(error) : "", resumeFrom ? `resumes from ${resumeFrom}` : ""];
+  return parts.filter(Boolean).join(" · ");
+}
+
 function summary(type, data) {
   const text = sentence(type, data);
   return text.length > LONGEST_TEXT ? `${text.slice(0, LONGEST_TEXT)}…` : text;
@@ -81,6 +86,8 @@ function sentence(type, data) {
   if (data === null || typeof data !== "object") return asText(data);
   if (type === "token") return JSON.stringify(data.text ?? data);
   if (type === "progress") return `${data.step ?? "?"} of ${data.total_steps ?? "?"} · ${data.message ?? ""}`;
+  if (type === "attempt") return attemptSentence(data);
+  if (type === "log") return [data.level, data.message ?? data.text ?? JSON.stringify(data)].filter(Boolean).join(" · ");
   const keys = Object.keys(data);
   if (keys.length === 1 && typeof data[keys[0]] === "string") return data[keys[0]];
   return JSON.stringify(data);
