@@ -22,6 +22,7 @@ export class Problem extends Error {
   }
 }
 
+const ANSWER_WITHIN_MS = 15_000; // nothing asked for here takes the server long; a dead path never answers
 const SEND_AGAIN_AFTER_MS = [500, 1000, 2000, 4000];
 
 /** @returns {Promise<Array<{name: string, description: string, input_schema: object}>>} what live workers offer */
@@ -80,19 +81,35 @@ function newKey() {
 }
 
 async function request(method, path, body, headers = {}) {
-  const options = { method, headers: { Accept: "application/json", ...headers }, cache: "no-store" };
+  const options = {
+    method,
+    headers: { Accept: "application/json", ...headers },
+    cache: "no-store",
+    signal: AbortSignal.timeout(ANSWER_WITHIN_MS),
+  };
   if (body !== undefined) {
     options.body = JSON.stringify(body);
     options.headers["Content-Type"] = "application/json";
   }
   let response;
+  let text;
   try {
     response = await fetch(path, options);
+    text = await response.text();
   } catch {
     throw new Problem(0, "The server does not answer. Is it running?");
   }
-  const document = await response.json().catch(() => ({}));
-  if (response.ok) return document;
-  const message = document.detail ?? `The server answered ${response.status} ${response.statusText}.`;
-  throw new Problem(response.status, message, document);
+  if (response.ok) return JSON.parse(text);
+  throw refusal(response, text);
+}
+
+/** A proxy in between may answer with a page of its own, which holds no sentence to show. */
+function refusal({ status, statusText }, text) {
+  let document = {};
+  try {
+    document = JSON.parse(text);
+  } catch {
+    // Told by its status alone.
+  }
+  return new Problem(status, document.detail ?? `The server answered ${status} ${statusText}.`, document);
 }

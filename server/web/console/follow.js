@@ -134,7 +134,7 @@ export class Follower {
 
   #opened() {
     this.#watch.heard();
-    if (!this.#isFinished) this.#enter("live");
+    if (!this.#isFinished) this.#enter("live", `since ${new Date().toLocaleTimeString()}`);
   }
 
   #receive(event) {
@@ -151,7 +151,7 @@ export class Follower {
       this.#enter("finished", "the browser comes back once more and is told 204");
     } else if (this.#isFinished && event.type === "attempt") {
       this.#isFinished = false; // somebody ran the ended task again before the browser had come back
-      this.#enter("live");
+      this.#enter("live", "the task was run again");
     }
     this.#handlers.onEvent({ id, type: event.type, data: parseData(event.data) });
   }

@@ -28,12 +28,14 @@ const allTasks = new Follower("/tasks/stream", {
 });
 let extraTypes = addedTypes();
 let openId = null;
+/** Between pagehide and pageshow, when `document.hidden` may not say so yet. */
+let isLeft = false;
 /** @type {Follower|null} */
 let followed = null;
 
 /** Hold the one stream that matters now. */
 function holdOneStream() {
-  if (document.hidden) {
+  if (document.hidden || isLeft) {
     followed?.pause("the page is hidden");
     allTasks.pause("the page is hidden");
     recent.stop();
@@ -150,10 +152,13 @@ byId("extra-types").addEventListener("change", (event) => {
 window.addEventListener("hashchange", followAddress);
 document.addEventListener("visibilitychange", () => (document.hidden ? holdOneStream() : becomeVisible()));
 window.addEventListener("pagehide", () => {
-  followed?.pause("the page was left");
-  allTasks.pause("the page was left");
+  isLeft = true;
+  holdOneStream();
 });
-window.addEventListener("pageshow", (event) => event.persisted && becomeVisible());
+window.addEventListener("pageshow", (event) => {
+  isLeft = false;
+  if (event.persisted) becomeVisible();
+});
 window.addEventListener("online", () => {
   followed?.networkReturned();
   allTasks.networkReturned();
