@@ -15,9 +15,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.e2e.haproxy import Proxy, run_haproxy
+from tests.e2e.haproxy import HAPROXY, Proxy, run_haproxy
 
-pytestmark = pytest.mark.haproxy
+pytestmark = [
+    pytest.mark.haproxy,
+    pytest.mark.skipif(HAPROXY is None, reason="haproxy is not installed on this machine"),
+]
 
 EVENT_SOURCE = {"accept": "text/event-stream"}
 
@@ -83,6 +86,10 @@ async def resets(replica: Replica, reader: asyncio.StreamReader, writer: asyncio
 
 async def fails(replica: Replica, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     await respond(writer, "500 Internal Server Error")
+
+
+async def refuses(replica: Replica, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await respond(writer, "503 Service Unavailable", '"draining"')
 
 
 async def streams_the_time(
@@ -190,6 +197,19 @@ async def test_post_whose_replica_is_gone_is_served_by_another(tmp_path: Path) -
         responses = await asyncio.gather(*(http.post("/tasks", json={}) for _ in range(12)))
     assert [response.status_code for response in responses] == [200] * 12
     assert asked(replicas) == 12
+
+
+async def test_request_that_a_draining_replica_refuses_is_served_by_another(tmp_path: Path) -> None:
+    async with proxied(tmp_path, refuses, answers) as (proxy, replicas), client(proxy) as http:
+        for _ in range(6):
+            assert (await http.get("/tasks")).text == replicas[1].address
+    assert replicas[0].asked, "the replica that refuses was never tried, so nothing was shown"
+
+
+async def test_refusal_of_every_replica_arrives_as_it_was(tmp_path: Path) -> None:
+    async with proxied(tmp_path, refuses, refuses) as (proxy, _), client(proxy) as http:
+        response = await http.get("/tasks")
+    assert (response.status_code, response.text) == (503, '"draining"')
 
 
 async def test_post_without_any_replica_is_refused_with_a_problem_document(tmp_path: Path) -> None:
