@@ -1,0 +1,208 @@
+"""What a reader may conclude from one look at a stream. Pure; every promise of "no silent hole" is decided here.
+
+Theory of operation
+-------------------
+A reader holds a cursor and looks at a snapshot: a page of the log, the log's last id, the record.
+
+1. Within a generation, sequences count without holes: the next number proves that nothing was missed.
+2. Across generations of a *shared* stream, the first event says in `previous` what the log held before it. A reader
+   whose cursor is that id goes on; so does one that has seen more of that generation (a failover lost what it holds).
+   Not so if `lost` says that the publisher had been given a later id. A foreign writer leaves `previous` out; then the
+   neighbour in the log decides, which is why the log is read from the cursor on, the cursor included.
+3. Of a *task*, a reader gets the standing events after its cursor and nothing else. A new attempt voids what does not
+   stand, so a jump over void events is no gap: the `attempt` event is the announcement.
+4. Anything else is a gap, told with what was asked for and where it goes on.
+5. A cursor ahead of the log is normal while a writer repairs: `XREAD` from it returns nothing, for ever. So
+   the log's last id is compared with the cursor:
+
+       log's last id         task unfinished                   otherwise
+       same generation,      wait: repaired, or a new          ended: the terminal event, from the record
+         lower               generation opens                  shared: wait
+       lower generation,     wait while a lease lives,         the end made from the record, or a gap and on
+         or no log           then a gap and on                 from the log's first entry, or unknown
+       higher generation     read on: rules 2 and 3 decide
+
+   Before a loss is told, the reader waits one lease (`State.LOST`): a living writer writes everything back in a fifth.
+6. A task has ended for a reader only if the record is ended *and* names the event as its last id. An old `complete` in
+   the log of a task that runs again ends nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from server.fanout.standing import Standing
+from server.streams.calls import Snapshot
+from server.streams.event import Event
+from server.streams.ids import ORIGIN, EventId
+from server.streams.records import Status, StreamRecord
+
+
+class State(Enum):
+    """What the reader does after it delivered a verdict's events."""
+
+    #: Look again at once.
+    MORE = "more"
+    #: Wait for a ring or the sweep.
+    WAIT = "wait"
+    #: It has everything.
+    ENDED = "ended"
+    #: Wait for one lease; if it is still so then, tell the gap and go on from `rewind`.
+    LOST = "lost"
+    #: The same, but there is no task any more: tell the gap and end.
+    GONE = "gone"
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Events that are no longer there."""
+
+    #: The reader's cursor; None if it asked for the beginning.
+    requested: EventId | None
+    #: The first event delivered after the gap; None if there is none yet.
+    resumed_at: EventId | None
+    #: How many events are missing, where that can be counted.
+    missed: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What one look allows to be delivered, in order: the attempt, the gap, the events."""
+
+    state: State
+    events: tuple[Event, ...] = ()
+    gap: Gap | None = None
+    #: Data of the newest `attempt` if the event itself is gone.
+    attempt: str | None = None
+    #: With `LOST`: where to look from once the gap was told; None to stay.
+    rewind: EventId | None = None
+
+
+def follows(cursor: EventId, event: Event) -> bool:
+    """Whether the event proves by itself that nothing lies between the cursor and it (rules 1 and 2)."""
+    if event.id.continues(cursor):
+        return True
+    previous = event.previous
+    if previous is None or event.lost is not None:
+        return False
+    return cursor == previous or (cursor.generation == previous.generation and cursor > previous)
+
+
+def judge_log(cursor: EventId, snapshot: Snapshot) -> Verdict:
+    """Judge a shared stream, or every attempt of a task. The page begins at the cursor, which is included."""
+    record, rows = snapshot.record, snapshot.events
+    if _is_over(cursor, record):
+        return Verdict(State.ENDED)
+    if rows and rows[0].id == cursor:
+        neighbour, rows = rows[0], rows[1:]
+        if not rows:
+            return Verdict(State.ENDED if neighbour.is_terminal and record is None else State.WAIT)
+        if not (follows(cursor, rows[0]) or _is_foreign_start(rows[0])):
+            return _after_gap(cursor, rows, record)
+        return _run(rows, record)
+    if not rows:
+        return _nothing_after(cursor, snapshot)
+    if cursor == ORIGIN:
+        begins = rows[0].previous == ORIGIN or _is_foreign_start(rows[0])
+        return _run(rows, record) if begins else _after_gap(None, rows, record)
+    return _run(rows, record) if follows(cursor, rows[0]) else _after_gap(cursor, rows, record)
+
+
+def judge_standing(cursor: EventId, standing: Standing, snapshot: Snapshot) -> Verdict:
+    """Judge a task by its standing events. The page holds those of one stretch, from the next expected one on.
+
+    The snapshot has a record, and `standing` is made from that record's chain.
+    """
+    record, rows = snapshot.record, snapshot.events
+    if _is_over(cursor, record):
+        return Verdict(State.ENDED)
+    expected = standing.next_after(cursor)
+    if expected is None and standing.stretches:
+        return _nothing_after(cursor, snapshot)
+    if expected is None:
+        return Verdict(State.WAIT)
+    if not rows:
+        return _nothing_after(cursor, snapshot, expected)
+    if rows[0].id == expected:
+        return _run(rows, record)
+    missed = rows[0].id.sequence - expected.sequence if rows[0].id.generation == expected.generation else None
+    verdict = _after_gap(cursor if cursor != ORIGIN else None, rows, record, missed=missed)
+    opened = expected.sequence == 0 or rows[0].id.generation != expected.generation
+    is_told = (
+        opened
+        and rows[0].id.sequence > 0
+        and record is not None
+        and standing.is_newest(rows[0].id.generation)
+    )
+    return Verdict(verdict.state, verdict.events, verdict.gap, record.opening if is_told and record else None)
+
+
+def _is_over(cursor: EventId, record: StreamRecord | None) -> bool:
+    return (
+        record is not None
+        and record.status.is_ended
+        and (record.status is Status.DELETED or cursor >= record.last_id)
+    )
+
+
+def _is_foreign_start(event: Event) -> bool:
+    return event.previous is None and event.id.sequence == 0
+
+
+def _run(rows: Sequence[Event], record: StreamRecord | None) -> Verdict:
+    """The rows up to the first one that does not follow its neighbour; that one gets a verdict of its own."""
+    length = 1
+    while length < len(rows) and (
+        follows(rows[length - 1].id, rows[length]) or _is_foreign_start(rows[length])
+    ):
+        length += 1
+    events = tuple(rows[:length])
+    return Verdict(State.ENDED if _ends(events[-1], record) else State.MORE, events)
+
+
+def _ends(event: Event, record: StreamRecord | None) -> bool:
+    if record is None:
+        return event.is_terminal
+    return record.status.is_ended and event.id == record.last_id
+
+
+def _after_gap(
+    requested: EventId | None,
+    rows: Sequence[Event],
+    record: StreamRecord | None,
+    *,
+    missed: int | None = None,
+) -> Verdict:
+    first = rows[0].id
+    if missed is None and requested and requested.generation == first.generation:
+        missed = first.sequence - requested.sequence - 1
+    run = _run(rows, record)
+    return Verdict(run.state, run.events, Gap(requested, first, missed))
+
+
+def _nothing_after(cursor: EventId, snapshot: Snapshot, expected: EventId | None = None) -> Verdict:
+    """The page is empty: the cursor is at the log's end or ahead of it, or the log is gone (rule 5)."""
+    record, last = snapshot.record, snapshot.last_id
+    if record and record.status.is_ended:
+        return _end_from_record(cursor, record, expected or cursor.next())
+    if cursor == ORIGIN or (last is not None and last.generation == cursor.generation):
+        return Verdict(State.WAIT)
+    if record and record.is_leased(snapshot.now_ms):
+        return Verdict(State.WAIT)
+    if last is None or last.generation > cursor.generation:
+        return Verdict(State.LOST, gap=Gap(cursor, None, None))
+    return Verdict(State.LOST, gap=Gap(cursor, None, None), rewind=ORIGIN)
+
+
+def _end_from_record(cursor: EventId, record: StreamRecord, expected: EventId) -> Verdict:
+    terminal = record.terminal_event()
+    if terminal is None:
+        return Verdict(State.ENDED)
+    if terminal.id == expected:
+        return Verdict(State.ENDED, (terminal,))
+    missed = (
+        terminal.id.sequence - expected.sequence if terminal.id.generation == expected.generation else None
+    )
+    return Verdict(State.ENDED, (terminal,), Gap(cursor if cursor != ORIGIN else None, terminal.id, missed))

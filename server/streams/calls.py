@@ -1,0 +1,314 @@
+"""The scripts as typed calls: keys, arguments and the meaning of each reply, with no I/O.
+
+A `Call` is built here and sent by `connections.run` or `run_sync`, so asyncio code, threads and tests share one
+contract. The protocol they follow is docs/protocol.md; each .lua file states its KEYS, ARGV and replies.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any, Generic, TypeVar
+
+from server.streams.event import Draft, Event, decode_entries
+from server.streams.ids import ORIGIN, EventId, decode_event_id
+from server.streams.keys import Keys
+from server.streams.names import task_of_stream, task_stream
+from server.streams.records import StreamRecord, TaskRecord
+
+T = TypeVar("T")
+Argument = str | bytes | int
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """The text of a script and the name under which Redis caches it."""
+
+    text: str
+    sha: str
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[T]):
+    """One run of a script."""
+
+    script: Script
+    keys: tuple[str, ...]
+    args: tuple[Argument, ...]
+    parse: Callable[[Any], T]
+
+    def tail(self) -> tuple[Argument, ...]:
+        """What follows the script or its hash in EVAL and EVALSHA."""
+        return (len(self.keys), *self.keys, *self.args)
+
+
+@cache
+def script(name: str) -> Script:
+    """The script of that name with the prelude in front."""
+    folder = files("server.streams") / "scripts"
+    text = (folder / "_prelude.lua").read_text() + (folder / f"{name}.lua").read_text()
+    return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+@dataclass(frozen=True, slots=True)
+class Lifetimes:
+    """How long keys live, ms. All are refreshed while a stream is written or its task is leased."""
+
+    #: A log while it may still be written.
+    live_ms: int = 7 * 86_400_000
+    #: A log after its end, and a shared log after its last event.
+    retention_ms: int = 86_400_000
+    #: A task's record after its end: it answers for the log when that is gone.
+    record_ms: int = 2 * 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a script decided, and the id that goes with it (`ORIGIN` where there is none)."""
+
+    outcome: str
+    id: EventId = ORIGIN
+
+
+def _reply(raw: Sequence[Any]) -> Reply:
+    has_id = len(raw) > 1 and isinstance(raw[1], bytes) and b"-" in raw[1]
+    return Reply(raw[0].decode(), decode_event_id(raw[1]) if has_id else ORIGIN)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Consecutive events of one generation, as a writer sends them."""
+
+    generation: int
+    first_sequence: int
+    drafts: Sequence[Draft]
+    is_terminal: bool = False
+
+
+def append(
+    keys: Keys,
+    task_id: str,
+    batch: Batch,
+    *,
+    mode: str,
+    expected: EventId,
+    nonce: str,
+    values: Mapping[str, str],
+    lifetimes: Lifetimes,
+    refresh: bool,
+    max_events: int,
+    highest: int,
+    lease_ms: int,
+) -> Call[Reply]:
+    """Append a batch, repair the log (`mode="repair"`), or finish (a batch with a terminal event).
+
+    Outcomes: stored; differs, lost, fenced, closed with the log's last id (log.md §3 says what each means to a writer).
+    """
+    stream = task_stream(task_id)
+    pairs = [text for item in values.items() for text in item]
+    events = [text for each in batch.drafts for text in (each.type, each.data)]
+    log_ms = lifetimes.retention_ms if batch.is_terminal else lifetimes.live_ms
+    record_ms = lifetimes.record_ms if batch.is_terminal else lifetimes.live_ms
+    args = (
+        keys.bell(stream), mode, str(expected), nonce, batch.generation,
+        batch.first_sequence, len(batch.drafts), int(batch.is_terminal),
+        log_ms, record_ms, int(refresh), max_events, highest, lease_ms, len(pairs), *pairs, *events,
+    )  # fmt: skip
+    return Call(script("append"), (keys.log(stream), keys.record(task_id)), args, _reply)
+
+
+def publish(
+    keys: Keys,
+    stream: str,
+    drafts: Sequence[Draft],
+    *,
+    token: str,
+    token_ms: int,
+    entropy: int,
+    known: EventId | None,
+    lifetimes: Lifetimes,
+    max_events: int,
+    is_terminal: bool = False,
+) -> Call[Reply]:
+    """Append to a shared stream, once per token. `entropy` is random, 0–999; `known` the publisher's last id.
+
+    Outcomes: stored and repeated with the first id; conflict (token used with another body); closed; exhausted.
+    """
+    events = [text for each in drafts for text in (each.type, each.data)]
+    body = hashlib.sha256("\0".join([*events, str(is_terminal)]).encode()).hexdigest()[:32]
+    args = (
+        keys.bell(stream), body, entropy, str(known) if known else "", lifetimes.retention_ms, token_ms, max_events,
+        len(drafts), *events, int(is_terminal),
+    )  # fmt: skip
+    return Call(script("publish"), (keys.log(stream), keys.idempotency(stream, token)), args, _reply)
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """What a claim led to: missing, ended, held, settled, exhausted, or claimed with the record."""
+
+    outcome: str
+    record: TaskRecord | None = None
+    #: For "held": how long to wait before asking again.
+    wait_ms: int = 0
+
+
+def claim(
+    keys: Keys,
+    task_id: str,
+    *,
+    nonce: str,
+    worker: str,
+    lease_ms: int,
+    entropy: int,
+    lifetimes: Lifetimes,
+    may_take_expired: bool,
+) -> Call[Claimed]:
+    """Take the lease of a task and open a generation. The same nonce gets the same answer again."""
+
+    def parse(raw: Sequence[Any]) -> Claimed:
+        outcome = raw[0].decode()
+        if outcome == "held":
+            return Claimed(outcome, wait_ms=int(raw[1]))
+        return Claimed(outcome, TaskRecord.decode(task_id, raw[2]) if outcome == "claimed" else None)
+
+    stream = task_stream(task_id)
+    args = (
+        keys.bell(stream), nonce, worker, lease_ms, entropy,
+        lifetimes.live_ms, lifetimes.live_ms, lifetimes.retention_ms, lifetimes.record_ms, int(may_take_expired),
+    )  # fmt: skip
+    return Call(script("claim"), (keys.log(stream), keys.record(task_id)), args, parse)
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """What a renewal found: renewed, absent (record lost), ended or fenced."""
+
+    outcome: str
+    is_cancel_requested: bool = False
+    #: Whether the log still holds everything the writer saw stored.
+    is_intact: bool = True
+
+
+def renew(
+    keys: Keys, task_id: str, *, nonce: str, lease_ms: int, lifetimes: Lifetimes, stored: EventId
+) -> Call[Renewal]:
+    """Renew the lease if it is still this nonce's, and look for the cancel flag."""
+
+    def parse(raw: Sequence[Any]) -> Renewal:
+        if raw[0] == b"renewed":
+            return Renewal("renewed", raw[1] == b"1", raw[2] == b"1")
+        return Renewal(raw[0].decode())
+
+    args = (nonce, lease_ms, lifetimes.live_ms, lifetimes.live_ms, str(stored))
+    return Call(script("renew"), (keys.log(task_stream(task_id)), keys.record(task_id)), args, parse)
+
+
+def release(keys: Keys, task_id: str, *, nonce: str) -> Call[Reply]:
+    """Hand a running task back without counting the attempt. Outcomes: released, fenced."""
+    return Call(script("release"), (keys.record(task_id),), (nonce,), _reply)
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """created, exists (the same request came before) or conflict (another request used the key)."""
+
+    outcome: str
+    record: TaskRecord | None = None
+
+
+def create(
+    keys: Keys, task_id: str, *, body: str, values: Mapping[str, str], lifetimes: Lifetimes
+) -> Call[Created]:
+    """Write a task's record unless it exists. `body` is a hash of the request that asks for it."""
+
+    def parse(raw: Sequence[Any]) -> Created:
+        return Created(raw[0].decode(), TaskRecord.decode(task_id, raw[1]) if len(raw) > 1 else None)
+
+    pairs = [text for item in values.items() for text in item]
+    return Call(script("create"), (keys.record(task_id),), (lifetimes.live_ms, body, *pairs), parse)
+
+
+def start(keys: Keys, task_id: str, *, rerun_of: int | None, lifetimes: Lifetimes) -> Call[Reply]:
+    """Release a pending task to the workers, or an ended one for another run. Outcomes: started, joined, missing."""
+    args = (keys.bell(task_stream(task_id)), lifetimes.live_ms, "" if rerun_of is None else rerun_of)
+    return Call(script("start"), (keys.record(task_id),), args, _reply)
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """The terminal state that `settle` writes where no writer lives."""
+
+    status: str
+    event_type: str
+    data: str
+
+
+def settle(
+    keys: Keys,
+    task_id: str,
+    ending: Ending,
+    *,
+    mode: str,
+    entropy: int,
+    lifetimes: Lifetimes,
+    may_judge_expired: bool,
+) -> Call[Reply]:
+    """Cancel (`mode="cancel"`) or reap a task. Outcomes: missing, ended, held, flagged, settled with the id, exhausted."""
+    stream = task_stream(task_id)
+    args = (
+        keys.bell(stream), keys.control(task_id), mode, ending.status, ending.event_type, ending.data, entropy,
+        lifetimes.retention_ms, lifetimes.record_ms, int(may_judge_expired),
+    )  # fmt: skip
+    return Call(script("settle"), (keys.log(stream), keys.record(task_id)), args, _reply)
+
+
+def delete(keys: Keys, task_id: str, *, lifetimes: Lifetimes) -> Call[Reply]:
+    """Remove an ended task. Outcomes: deleted, running, missing."""
+    stream = task_stream(task_id)
+    args = (keys.bell(stream), lifetimes.retention_ms)
+    return Call(script("delete"), (keys.log(stream), keys.record(task_id)), args, _reply)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One consistent look at a stream."""
+
+    #: The page asked for, oldest first.
+    events: tuple[Event, ...]
+    #: The last id the log has given out; None if there is no log.
+    last_id: EventId | None
+    #: Whether the log's last entry is terminal.
+    is_closed: bool
+    #: None if the stream has no record: not a task's, or the task is unknown.
+    record: StreamRecord | None
+    #: Redis' clock, ms since epoch.
+    now_ms: int
+
+
+def read(keys: Keys, stream: str, *, first: EventId, last: EventId | None, limit: int) -> Call[Snapshot]:
+    """Read up to `limit` events from `first` on, `first` included, up to `last`."""
+
+    def parse(raw: Sequence[Any]) -> Snapshot:
+        rows, last_id, closed, record, now = raw
+        return Snapshot(
+            decode_entries(rows),
+            decode_event_id(last_id) if last_id else None,
+            closed == b"1",
+            StreamRecord.decode(record) if record else None,
+            int(now),
+        )
+
+    task_id = task_of_stream(stream)
+    log = keys.log(stream)
+    args = (str(first), str(last) if last else "+", limit, int(task_id is not None))
+    return Call(script("read"), (log, log if task_id is None else keys.record(task_id)), args, parse)
+
+
+def amend(keys: Keys, task_id: str, values: Mapping[str, str]) -> Call[Reply]:
+    """Change fields of a record if it exists. Outcomes: amended, missing."""
+    pairs = [text for item in values.items() for text in item]
+    return Call(script("amend"), (keys.record(task_id),), tuple(pairs), _reply)

@@ -1,0 +1,158 @@
+"""Redis connections: the one place that builds them, sends commands and translates their errors.
+
+Invariant: nothing is sent twice behind the caller's back. A write whose reply was lost is *unknown*; the scripts tell
+its fate when asked again, so redis-py's own retries are off. Weak redis-py types stay in here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, Protocol, cast
+
+import redis
+import redis.asyncio
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import NoBackoff
+from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.maint_notifications import MaintNotificationsConfig
+from redis.retry import Retry
+
+from server.streams.calls import Call, T
+from server.streams.errors import InvalidInput, LogUnavailable
+
+
+class AsyncPipeline(Protocol):
+    """What is used of redis-py's pipeline."""
+
+    def execute_command(self, *command: Any) -> Any: ...
+    async def execute(self) -> list[Any]: ...
+    async def reset(self) -> None: ...
+
+
+class AsyncPubSub(Protocol):
+    """What is used of redis-py's pub/sub."""
+
+    async def ssubscribe(self, *channels: str) -> None: ...
+    async def sunsubscribe(self, *channels: str) -> None: ...
+    async def get_message(
+        self, *, ignore_subscribe_messages: bool, timeout: float
+    ) -> dict[str, Any] | None: ...  # noqa: ASYNC109 - redis-py's name
+    async def aclose(self) -> None: ...
+
+
+class AsyncClient(Protocol):
+    """What is used of redis-py's asyncio client."""
+
+    async def execute_command(self, *command: Any) -> Any: ...
+    def pipeline(self, *, transaction: bool) -> AsyncPipeline: ...
+    def pubsub(self) -> AsyncPubSub: ...
+    async def aclose(self) -> None: ...
+
+
+class SyncClient(Protocol):
+    """What is used of redis-py's client for threads."""
+
+    def execute_command(self, *command: Any) -> Any: ...
+    def close(self) -> None: ...
+
+
+#: Above the slowest healthy reply by far, below the shortest lease.
+_COMMAND_TIMEOUT_SECONDS: Final = 5.0
+_CONNECT_TIMEOUT_SECONDS: Final = 2.0
+_SCHEMES: Final = ("redis://", "rediss://", "unix://")
+
+
+def connect(url: str, *, name: str, socket_timeout: float | None = _COMMAND_TIMEOUT_SECONDS) -> AsyncClient:
+    """An asyncio client; nothing is dialled before the first command.
+
+    Blocking reads need a client of their own with `socket_timeout` above their BLOCK (or None for pub/sub), or the
+    timeout cuts them off. Raises `InvalidInput` for a URL of another form.
+    """
+    client = redis.asyncio.Redis.from_url(  # pyright: ignore[reportUnknownMemberType]
+        check_url(url), **_options(name, socket_timeout), retry=AsyncRetry(NoBackoff(), 0)
+    )
+    return cast("AsyncClient", client)
+
+
+def connect_sync(url: str, *, name: str) -> SyncClient:
+    """The same for threads."""
+    client = redis.Redis.from_url(  # pyright: ignore[reportUnknownMemberType]
+        check_url(url), **_options(name, _COMMAND_TIMEOUT_SECONDS), retry=Retry(NoBackoff(), 0)
+    )
+    return cast("SyncClient", client)
+
+
+def check_url(url: str) -> str:
+    """Return the URL if its form is known; raise `InvalidInput` otherwise. It may hold a password: it is not shown."""
+    if url.startswith(_SCHEMES):
+        return url
+    raise InvalidInput(
+        f"REPRISE_REDIS_URL begins with {url.split(':', 1)[0][:20]!r}. Use redis://host:port/0, rediss:// for TLS, "
+        "or unix:///path/to/socket."
+    )
+
+
+async def execute(client: AsyncClient, *command: str | bytes | float) -> Any:
+    """Send one command. Raises `LogUnavailable` if Redis does not answer or refuses it."""
+    try:
+        return await client.execute_command(*command)
+    except (RedisError, OSError) as error:
+        raise unavailable(error) from error
+
+
+async def execute_many(
+    client: AsyncClient, commands: Sequence[tuple[str | bytes | float, ...]], *, in_one_step: bool = False
+) -> list[Any]:
+    """Send commands in one round trip, with `in_one_step` as a MULTI of one slot. Raises `LogUnavailable`."""
+    pipe = client.pipeline(transaction=in_one_step)
+    try:
+        for command in commands:
+            pipe.execute_command(*command)
+        return await pipe.execute()
+    except (RedisError, OSError) as error:
+        raise unavailable(error) from error
+    finally:
+        await pipe.reset()
+
+
+async def run(client: AsyncClient, call: Call[T]) -> T:
+    """Run a script and return what its reply means. Raises `LogUnavailable`; whether it took effect is then unknown."""
+    try:
+        try:
+            reply = await client.execute_command("EVALSHA", call.script.sha, *call.tail())
+        except NoScriptError:
+            reply = await client.execute_command("EVAL", call.script.text, *call.tail())
+    except (RedisError, OSError) as error:
+        raise unavailable(error) from error
+    return call.parse(reply)
+
+
+def run_sync(client: SyncClient, call: Call[T]) -> T:
+    """The same for threads."""
+    try:
+        try:
+            reply = client.execute_command("EVALSHA", call.script.sha, *call.tail())
+        except NoScriptError:
+            reply = client.execute_command("EVAL", call.script.text, *call.tail())
+    except (RedisError, OSError) as error:
+        raise unavailable(error) from error
+    return call.parse(reply)
+
+
+def unavailable(error: Exception) -> LogUnavailable:
+    """The error to raise for what redis-py or the socket raised."""
+    refused = isinstance(error, ResponseError)
+    text = str(error) or type(error).__name__
+    return LogUnavailable(f"Redis refused: {text}" if refused else f"Redis did not answer: {text}")
+
+
+def _options(name: str, socket_timeout: float | None) -> dict[str, Any]:
+    return {
+        "client_name": name,
+        "socket_timeout": socket_timeout,
+        "socket_connect_timeout": _CONNECT_TIMEOUT_SECONDS,
+        # RESP2 shapes of old, or nested ones of RESP3, depending on the version: this setting alone is stable.
+        "legacy_responses": False,
+        # redis-py 8.1.0 hands out connections that the server closed while they were idle unless this is off (#4252).
+        "maint_notifications_config": MaintNotificationsConfig(enabled=False),
+    }

@@ -1,0 +1,154 @@
+"""Doorbells: sharded pub/sub on one connection, for whoever watches channels of streams.
+
+Owns the connection, its reconnects and its list of channels. A ring may be lost, late or repeated, so listeners treat
+it as a hint: after every reconnect they are told to look for themselves. Also the clock of "connected for how long",
+by which it is decided whether an expired lease may be judged (log.md §4). Source: SSUBSCRIBE, Redis >= 7.0.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from contextlib import suppress
+from time import monotonic
+from typing import Any, Final
+
+from redis.exceptions import RedisError
+
+from server.streams.connections import AsyncClient, AsyncPubSub
+
+_log = logging.getLogger(__name__)
+
+#: Called with the payload of each ring.
+Listener = Callable[[bytes], None]
+
+_BACKOFF_SECONDS: Final = (0.05, 0.2, 0.5, 1.0, 2.0)
+#: A silent socket is probed this often, so that a dead one is found.
+_PROBE_SECONDS: Final = 5.0
+
+
+class Doorbells:
+    """Listens on any number of channels. `run` must be running; `watch` and `unwatch` may be called at any time."""
+
+    def __init__(self, client: AsyncClient, *, home: str) -> None:
+        """`client` must have no socket timeout; `home` is a channel of our own that keeps the connection subscribed."""
+        self._client = client
+        self._home = home
+        self._listeners: dict[bytes, Listener] = {}
+        self._confirmations: dict[bytes, asyncio.Event] = {}
+        self._pubsub: AsyncPubSub | None = None
+        self._connected_at: float | None = None
+        self._heard_at = 0.0
+        #: Keeps a reference to the one asyncio task that nobody awaits.
+        self._late: asyncio.Task[None] | None = None
+        #: Called after each (re)connection, once everything is subscribed again.
+        self.on_connect: Callable[[], None] = lambda: None
+        #: Called when the connection is lost.
+        self.on_disconnect: Callable[[], None] = lambda: None
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the connection stands and has proved it lately."""
+        return self._connected_at is not None and monotonic() - self._heard_at < 3 * _PROBE_SECONDS
+
+    @property
+    def connected_seconds(self) -> float:
+        """For how long the present connection has stood; 0 while there is none."""
+        return monotonic() - self._connected_at if self._connected_at is not None else 0.0
+
+    @property
+    def watched(self) -> int:
+        """How many channels are listened to."""
+        return len(self._listeners)
+
+    async def watch(self, channel: str, listener: Listener, *, timeout_seconds: float = 5.0) -> None:
+        """Listen to a channel; returns once Redis has confirmed it, or after the timeout: the sweep then has to do."""
+        key = channel.encode()
+        self._listeners[key] = listener
+        confirmed = self._confirmations.setdefault(key, asyncio.Event())
+        if self._pubsub is not None and self._connected_at is not None:
+            with suppress(RedisError, OSError):  # the reader meets the same error and reconnects
+                await self._pubsub.ssubscribe(channel)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_seconds):
+                await confirmed.wait()
+
+    async def unwatch(self, channel: str) -> None:
+        """Stop listening to a channel."""
+        key = channel.encode()
+        self._listeners.pop(key, None)
+        self._confirmations.pop(key, None)
+        if self._pubsub is not None and self._connected_at is not None:
+            with suppress(RedisError, OSError):
+                await self._pubsub.sunsubscribe(channel)
+
+    async def run(self) -> None:
+        """Keep the connection, for ever."""
+        failures = 0
+        while True:
+            try:
+                await self._listen_once()
+            except (RedisError, OSError, TimeoutError) as error:
+                if self._connected_at is not None or failures == 0:
+                    _log.warning("The doorbell lost Redis: %s", error or type(error).__name__)
+                failures = 0 if self._connected_at is not None else failures + 1
+            finally:
+                self._drop()
+            await asyncio.sleep(
+                _BACKOFF_SECONDS[min(failures, len(_BACKOFF_SECONDS) - 1)] * random.uniform(0.7, 1.3)
+            )
+
+    async def _listen_once(self) -> None:
+        pubsub = self._client.pubsub()
+        try:
+            self._pubsub = pubsub
+            # Home comes last: its confirmation says that everything before it is subscribed.
+            await pubsub.ssubscribe(*[channel.decode() for channel in self._listeners], self._home)
+            while True:
+                message = await pubsub.get_message(ignore_subscribe_messages=False, timeout=_PROBE_SECONDS)
+                if message is None:
+                    await self._probe(pubsub)
+                else:
+                    self._heard_at = monotonic()
+                    self._handle(message)
+        finally:
+            with suppress(RedisError, OSError):
+                await pubsub.aclose()
+
+    async def _probe(self, pubsub: AsyncPubSub) -> None:
+        """Ring our own bell: a subscription that does not bring it back is dead, whatever the socket says."""
+        if monotonic() - self._heard_at > 3 * _PROBE_SECONDS:
+            raise TimeoutError("the subscription went silent")
+        await pubsub.ssubscribe(self._home)
+
+    def _handle(self, message: dict[str, Any]) -> None:
+        channel: bytes = message["channel"]
+        if message["type"] == "ssubscribe":
+            if self._connected_at is None and channel == self._home.encode():
+                self._connected_at = monotonic()
+                self._watch_what_came_meanwhile()
+                self.on_connect()
+            confirmed = self._confirmations.get(channel)
+            if confirmed:
+                confirmed.set()
+        elif message["type"] == "smessage":
+            listener = self._listeners.get(channel)
+            if listener:
+                listener(message["data"])
+
+    def _watch_what_came_meanwhile(self) -> None:
+        pubsub = self._pubsub
+        missing = [channel.decode() for channel, event in self._confirmations.items() if not event.is_set()]
+        if pubsub is not None and missing:
+            self._late = asyncio.create_task(pubsub.ssubscribe(*missing), name="watch late channels")
+
+    def _drop(self) -> None:
+        self._pubsub = None
+        was_connected = self._connected_at is not None
+        self._connected_at = None
+        for event in self._confirmations.values():
+            event.clear()
+        if was_connected:
+            self.on_disconnect()

@@ -1,0 +1,36 @@
+"""Errors of the log and of task records, named for whose fault they are.
+
+Invariant: a Redis exception leaves `server.streams` only as one of these; callers never import `redis.exceptions`.
+"""
+
+
+class StreamsError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class InvalidInput(StreamsError, ValueError):
+    """The caller's: a name, type, id, cursor or text that breaks a rule. The message says which and how to mend it."""
+
+
+class InvalidCursor(InvalidInput):
+    """The caller's: a cursor that does not parse, or names a stream that the request does not carry."""
+
+
+class TooLarge(InvalidInput):
+    """The caller's: an event or input above its size limit."""
+
+
+class Unknown(StreamsError, LookupError):
+    """The caller's: no such task or stream."""
+
+
+class Conflict(StreamsError):
+    """The caller's: the state of the task or stream, or a reused idempotency key, forbids the request."""
+
+
+class Fenced(StreamsError):
+    """The writer's: another generation has begun, or the record names another owner. Nothing more may be written."""
+
+
+class LogUnavailable(StreamsError):
+    """Redis's: it did not answer, or refused the write (OOM, READONLY, LOADING). What was sent is *unknown*, not lost."""

@@ -1,0 +1,135 @@
+"""Events, and the entries of the log that hold them.
+
+Owns the rules for types and text, and the codec between an `Event` and its Redis Stream fields. Pure.
+Fields: `e` type, `d` data, `t` ms since epoch; `p` the log's last id before a generation's first event; `lost` a later
+id its publisher had been given; `z` set on a terminal event. (`r`, the server's incarnation, is the scripts' affair.)
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from server.streams.errors import InvalidInput, TooLarge
+from server.streams.ids import EventId, decode_event_id
+
+_TYPE: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+
+ATTEMPT: Final = "attempt"
+CHECKPOINT: Final = "checkpoint"
+COMPLETE: Final = "complete"
+ERROR: Final = "error"
+CANCELLED: Final = "cancelled"
+
+#: Written into logs by Reprise alone.
+LOGGED_TYPES: Final = frozenset({ATTEMPT, CHECKPOINT, COMPLETE, ERROR, CANCELLED})
+#: Told to readers, never in a log.
+TOLD_TYPES: Final = frozenset({"position", "gap", "stalled", "heartbeat", "open"})
+RESERVED_TYPES: Final = LOGGED_TYPES | TOLD_TYPES
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An event that has no id yet: what a writer hands to the log."""
+
+    type: str
+    data: str
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event of a stream, as it stands in the log."""
+
+    id: EventId
+    type: str
+    #: Text with LF line ends, JSON by convention.
+    data: str
+    #: When the writer appended it, ms since epoch; None from a foreign writer that does not say.
+    at_ms: int | None = None
+    #: Set on the first event of a generation: the log's last id before it.
+    previous: EventId | None = None
+    #: Set with `previous` if the publisher had been given a later id, which Redis has lost since.
+    lost: EventId | None = None
+    #: Whether the stream ends with it.
+    is_terminal: bool = False
+
+
+def draft(event_type: str, data: object, *, max_bytes: int) -> Draft:
+    """Encode what a task emits or a service publishes.
+
+    `data` becomes compact JSON. Raises `InvalidInput` for a reserved or malformed type and for data that JSON cannot
+    hold, `TooLarge` above `max_bytes` of UTF-8.
+    """
+    check_type(event_type)
+    if event_type in RESERVED_TYPES:
+        raise InvalidInput(f"The event type {event_type!r} is Reprise's own. Choose another name.")
+    return Draft(
+        event_type, check_size(encode_json(data, what=f"The data of {event_type!r}"), max_bytes=max_bytes)
+    )
+
+
+def check_type(event_type: str) -> str:
+    """Return the type if readers accept it; raise `InvalidInput` otherwise."""
+    if _TYPE.fullmatch(event_type):
+        return event_type
+    raise InvalidInput(f"{event_type[:64]!r} is not an event type. Use 1 to 128 of A-Z a-z 0-9 . _ : -")
+
+
+def check_size(data: str, *, max_bytes: int) -> str:
+    """Return the data if it fits; raise `TooLarge` otherwise."""
+    size = len(data.encode())
+    if size <= max_bytes:
+        return data
+    raise TooLarge(
+        f"The event's data is {size} bytes; the limit is {max_bytes} (REPRISE_MAX_EVENT_BYTES). "
+        "Split it, or store it elsewhere and send a link."
+    )
+
+
+def encode_json(value: object, *, what: str) -> str:
+    """Compact JSON of `value`; raises `InvalidInput`, naming `what`, if JSON cannot hold it."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        text.encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidInput(f"{what} cannot be written as JSON: {error}.") from None
+    return text
+
+
+def normal_text(text: str) -> str:
+    """The text as SSE can carry it: a bare CR ends a line there, so CR and CRLF become LF.
+
+    Source: https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
+    """
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+
+
+def decode_entry(raw_id: bytes, fields: Sequence[bytes]) -> Event:
+    """The event in a raw entry. Whatever a foreign writer left out or broke is mended, never refused: it is in the log."""
+    found = dict(zip(fields[::2], fields[1::2], strict=True))
+    event_type = found.get(b"e", b"message").decode(errors="replace")
+    at = found.get(b"t", b"")
+    return Event(
+        decode_event_id(raw_id),
+        event_type if _TYPE.fullmatch(event_type) else "message",
+        normal_text(found.get(b"d", b"").decode(errors="replace")),
+        int(at) if at.isdigit() else None,
+        _optional_id(found.get(b"p")),
+        _optional_id(found.get(b"lost")),
+        b"z" in found,
+    )
+
+
+def decode_entries(rows: Iterable[Any]) -> tuple[Event, ...]:
+    """The events of an XRANGE reply in RESP2 shape."""
+    return tuple(decode_entry(raw_id, fields) for raw_id, fields in rows)
+
+
+def _optional_id(raw: bytes | None) -> EventId | None:
+    try:
+        return decode_event_id(raw) if raw else None
+    except ValueError:
+        return None

@@ -1,0 +1,107 @@
+"""Shared logs: reading any stream, and publishing to those that several writers share.
+
+Invariant: one publish takes effect once, however often it has to be sent; ids are given out by the script.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+from collections.abc import Sequence
+from typing import Final
+
+from server.streams import calls
+from server.streams.calls import Lifetimes, Reply, Snapshot
+from server.streams.connections import AsyncClient, execute_many, run
+from server.streams.errors import Conflict, LogUnavailable, StreamsError
+from server.streams.event import Draft
+from server.streams.ids import ORIGIN, EventId
+from server.streams.keys import Keys
+
+#: A token made here guards against our own repeats only; the caller's against the caller's, for a day.
+_OWN_TOKEN_MS: Final = 60_000
+CALLER_TOKEN_MS: Final = 86_400_000
+_TRIES: Final = 5
+
+
+class Log:
+    """Reads streams, and appends to shared ones."""
+
+    def __init__(self, client: AsyncClient, keys: Keys, *, lifetimes: Lifetimes, max_events: int) -> None:
+        self._client = client
+        self.keys = keys
+        self._lifetimes = lifetimes
+        self._max_events = max_events
+        #: The last id given to this process per stream it publishes to, so that a loss in Redis is noticed.
+        self._known: dict[str, EventId] = {}
+
+    async def read(
+        self, stream: str, *, first: EventId = ORIGIN, last: EventId | None = None, limit: int = 0
+    ) -> Snapshot:
+        """Look at a stream: up to `limit` events from `first` on, `first` included. Raises `LogUnavailable`.
+
+        `limit=0` looks at the bounds and the record only: Redis takes COUNT 0 for "none" in XRANGE.
+        """
+        return await run(self._client, calls.read(self.keys, stream, first=first, last=last, limit=limit))
+
+    async def ends_at(self, expected: Sequence[tuple[str, EventId]]) -> list[bool]:
+        """Whether each of these logs ends with that very event, in one round trip. Raises `LogUnavailable`.
+
+        Reading begins at the event itself: from behind it, a log that went back would look like one that is quiet.
+        """
+        commands = [
+            ("XRANGE", self.keys.log(stream), str(last), "+", "COUNT", 2) for stream, last in expected
+        ]
+        replies = await execute_many(self._client, commands)
+        return [
+            [row[0] for row in rows] == ([] if last == ORIGIN else [str(last).encode()])
+            for rows, (_, last) in zip(replies, expected, strict=True)
+        ]
+
+    async def publish(
+        self, stream: str, drafts: Sequence[Draft], *, token: str | None = None
+    ) -> list[EventId]:
+        """Append to a shared stream and return the ids.
+
+        Raises `Conflict` if the stream is closed or the token was used with other events, `LogUnavailable` if Redis
+        stayed away; asking again with the same token is safe then.
+        """
+        call = calls.publish(
+            self.keys,
+            stream,
+            drafts,
+            token=token or secrets.token_hex(8),
+            token_ms=CALLER_TOKEN_MS if token else _OWN_TOKEN_MS,
+            entropy=secrets.randbelow(1000),
+            known=self._known.get(stream),
+            lifetimes=self._lifetimes,
+            max_events=self._max_events,
+        )
+        reply = await self._until_answered(call)
+        first = _accepted(stream, reply)
+        ids = [EventId(first.generation, first.sequence + offset) for offset in range(len(drafts))]
+        self._known[stream] = max(self._known.get(stream, ORIGIN), ids[-1])
+        return ids
+
+    async def _until_answered(self, call: calls.Call[Reply]) -> Reply:
+        for attempt in range(1, _TRIES + 1):
+            try:
+                return await run(self._client, call)
+            except LogUnavailable:
+                if attempt == _TRIES:
+                    raise
+                await asyncio.sleep(random.uniform(0.5, 1) * 0.05 * 2**attempt)
+        raise AssertionError
+
+
+def _accepted(stream: str, reply: Reply) -> EventId:
+    if reply.outcome in {"stored", "repeated"}:
+        return reply.id
+    if reply.outcome == "closed":
+        raise Conflict(f"The stream {stream!r} is closed; nothing can be published to it any more.")
+    if reply.outcome == "conflict":
+        raise Conflict("This idempotency key was used with other events. Use a new key for a new request.")
+    raise StreamsError(
+        f"The stream {stream!r} holds an id too large to count on from. Delete it to use the name again."
+    )

@@ -1,0 +1,89 @@
+"""The reaper: every unfinished task has a lease or a queue entry, or gets one.
+
+Walks the index of unfinished tasks. It finishes creations that died between record and queue, finds entries that Redis
+lost, and forgets what has ended. Every server runs one; whatever two of them do twice is harmless.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from time import time
+from typing import Final
+
+from server.streams.connections import AsyncClient
+from server.streams.errors import StreamsError
+from server.streams.keys import Keys
+from server.streams.ready import enqueue, has_entry
+from server.streams.records import Status, TaskRecord
+from server.streams.tasks import TaskStore
+
+_log = logging.getLogger(__name__)
+
+_PAGE: Final = 100
+#: An index entry this old without a record belongs to a creation that died, or to a record that expired.
+_ORPHAN_SECONDS: Final = 60.0
+
+
+class Reaper:
+    """Looks after unfinished tasks every `interval_seconds`, about."""
+
+    def __init__(
+        self,
+        client: AsyncClient,
+        keys: Keys,
+        store: TaskStore,
+        *,
+        interval_seconds: float,
+        may_judge_expired: Callable[[], bool],
+    ) -> None:
+        self._client = client
+        self._keys = keys
+        self._store = store
+        self._interval_seconds = interval_seconds
+        self._may_judge_expired = may_judge_expired
+
+    async def run(self) -> None:
+        """Reap for ever; a failed round is logged and the next one tries again."""
+        while True:
+            await asyncio.sleep(self._interval_seconds * random.uniform(0.5, 1.5))
+            try:
+                await self.reap_once()
+            except StreamsError as error:
+                _log.warning("The reaper waits: %s", error)
+
+    async def reap_once(self) -> None:
+        """One walk over the whole index. Raises `LogUnavailable`."""
+        offset = 0
+        while page := await self._store.unfinished(limit=_PAGE, offset=offset):
+            kept = [await self._keep(task_id, since) for task_id, since in page]
+            offset += sum(kept)
+            if len(page) < _PAGE:
+                return
+
+    async def _keep(self, task_id: str, since: float) -> bool:
+        record = await self._store.find(task_id)
+        if (record is None and time() - since < _ORPHAN_SECONDS) or (record and not record.status.is_ended):
+            if record:
+                await self._requeue_if_lost(record)
+            return True
+        await self._store.forget_unfinished(task_id)
+        return False
+
+    async def _requeue_if_lost(self, record: TaskRecord) -> None:
+        if record.status is Status.PENDING and not record.is_queued:
+            return
+        if record.status is Status.RUNNING and not (self._may_judge_expired() and _is_expired(record)):
+            return
+        entry = record.values.get("queue_entry")
+        if entry and await has_entry(self._client, self._keys, queue=record.queue, entry_id=entry):
+            return
+        _log.info("Task %s had neither lease nor queue entry; it is queued again", record.id)
+        await enqueue(self._client, self._keys, queue=record.queue, task_id=record.id)
+
+
+def _is_expired(record: TaskRecord) -> bool:
+    # The clock of this machine, not of Redis: being early only adds a hint that the claim then refuses.
+    return record.lease_until_ms < time() * 1000

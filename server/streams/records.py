@@ -1,0 +1,174 @@
+"""Task records: the hash that decides, decoded.
+
+Owns the names of its fields and what they mean. A record outlives the log, so it holds the terminal event's data
+verbatim, and the chain by which a reader knows which generations stand. Pure.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Final
+
+from server.streams.event import CANCELLED, COMPLETE, ERROR, Event
+from server.streams.ids import ORIGIN, EventId, decode_event_id, parse_event_id
+
+
+class Status(StrEnum):
+    """Where a task stands. `DELETED` is the marker that stays behind for readers."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    DELETED = "deleted"
+
+    @property
+    def is_ended(self) -> bool:
+        return self not in {Status.PENDING, Status.RUNNING}
+
+
+#: The type of the terminal event behind each final status.
+TERMINAL_TYPES: Final = {Status.COMPLETED: COMPLETE, Status.FAILED: ERROR, Status.CANCELLED: CANCELLED}
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One generation of the current run, and up to where the ones before it still stand (None: not at all)."""
+
+    generation: int
+    resume_from: EventId | None
+
+
+Chain = tuple[Link, ...]
+
+
+def decode_chain(text: str) -> Chain:
+    """The chain as the scripts keep it: `[["<generation>", "<resume_from>" | null], …]`, oldest first."""
+    return tuple(
+        Link(int(generation), parse_event_id(resume) if resume else None)
+        for generation, resume in json.loads(text)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class StreamRecord:
+    """The part of a record that readers of the stream need."""
+
+    status: Status
+    chain: Chain
+    last_id: EventId
+    lease_until_ms: int
+    #: Data of the terminal event; None while unfinished or deleted.
+    end: str | None
+    #: Data of the newest `attempt`, in case the event itself was trimmed.
+    opening: str | None
+    attempt: int
+
+    @classmethod
+    def decode(cls, raw: Sequence[bytes | None]) -> StreamRecord:
+        status, chain, last_id, lease_until, end, opening, attempt = raw
+        return cls(
+            Status((status or b"").decode()),
+            decode_chain((chain or b"[]").decode()),
+            decode_event_id(last_id) if last_id else ORIGIN,
+            int(lease_until or 0),
+            end.decode() if end is not None else None,
+            opening.decode() if opening is not None else None,
+            int(attempt or 0),
+        )
+
+    def is_leased(self, now_ms: int) -> bool:
+        """Whether a writer is known to live."""
+        return self.status is Status.RUNNING and self.lease_until_ms > now_ms
+
+    def terminal_event(self) -> Event | None:
+        """The terminal event, made from the record with its id; None if the task has none."""
+        event_type = TERMINAL_TYPES.get(self.status)
+        if event_type is None or self.end is None:
+            return None
+        return Event(self.last_id, event_type, self.end, is_terminal=True)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRecord:
+    """A whole record, for the worker that claimed it and for the API."""
+
+    id: str
+    status: Status
+    #: Every field as Redis holds it; what a writer needs to write a lost record back.
+    values: dict[str, str] = field(repr=False)
+
+    @classmethod
+    def decode(cls, task_id: str, raw: Sequence[bytes]) -> TaskRecord:
+        """From a flat HGETALL reply."""
+        pairs = zip(raw[::2], raw[1::2], strict=True)
+        values = {name.decode(): value.decode(errors="replace") for name, value in pairs}
+        return cls(task_id, Status(values["status"]), values)
+
+    @property
+    def type(self) -> str:
+        return self.values.get("type", "")
+
+    @property
+    def queue(self) -> str:
+        return self.values.get("queue", "default")
+
+    @property
+    def attempt(self) -> int:
+        return int(self.values.get("attempt", 0))
+
+    @property
+    def generation(self) -> int:
+        return int(self.values.get("generation", 0))
+
+    @property
+    def lease_until_ms(self) -> int:
+        return int(self.values.get("lease_until", 0))
+
+    @property
+    def is_cancel_requested(self) -> bool:
+        return "cancel" in self.values
+
+    @property
+    def is_queued(self) -> bool:
+        """Whether workers may run it; false until a task created without execution is started."""
+        return self.values.get("queued") == "1"
+
+    @property
+    def input(self) -> dict[str, Any]:
+        return json.loads(self.values.get("input", "{}"))
+
+    @property
+    def progress(self) -> int | float | None:
+        return json.loads(self.values.get("progress", "null"))
+
+    def as_json(self) -> dict[str, Any]:
+        """The task as docs/api shows it. Times are ms since epoch in Redis and RFC 3339 here."""
+        end: dict[str, Any] = json.loads(self.values.get("end", "{}"))
+        return {
+            "id": self.id,
+            "type": self.type,
+            "title": self.values.get("title", self.type),
+            "input": self.input,
+            "status": self.status.value,
+            "attempt": self.attempt,
+            "progress": self.progress,
+            "result": end.get("result") if self.status is Status.COMPLETED else None,
+            "error": end.get("error") if self.status is Status.FAILED else None,
+            "last_event_id": self.values.get("last_id"),
+            "created_at": _rfc3339(self.values.get("created_at")),
+            "updated_at": _rfc3339(self.values.get("updated_at")),
+            "events_url": f"/tasks/{self.id}/events",
+        }
+
+
+def _rfc3339(milliseconds: str | None) -> str | None:
+    if milliseconds is None:
+        return None
+    moment = datetime.fromtimestamp(int(milliseconds) / 1000, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

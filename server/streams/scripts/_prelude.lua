@@ -1,0 +1,130 @@
+-- Shared by every script; joined in front of it when it is loaded. Defines functions only, touches no key by itself.
+-- Ids and generations stay decimal strings: exact beyond 2^53, where Lua's numbers are not.
+
+local NEVER_USED = '0-0'
+local BELL_BYTES = 65536 -- a fuller bell could overrun a replica's pub/sub buffer: it then carries the ids only
+
+local function now_ms()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+local function whole(number)
+  return string.format('%.0f', number)
+end
+
+local function halves(id)
+  local generation, sequence = string.match(id, '^(%d+)-(%d+)$')
+  return generation, sequence
+end
+
+local function less(a, b) -- decimal strings without leading zeros
+  if #a ~= #b then
+    return #a < #b
+  end
+  return a < b
+end
+
+local function id_less(a, b)
+  local ag, as = halves(a)
+  local bg, bs = halves(b)
+  if ag ~= bg then
+    return less(ag, bg)
+  end
+  return less(as, bs)
+end
+
+local function field(fields, name)
+  for i = 1, #fields, 2 do
+    if fields[i] == name then
+      return fields[i + 1]
+    end
+  end
+  return nil
+end
+
+-- The last id a log has given out, and the fields of that entry if it is still there; nil where there is no log.
+-- The newest entry is not enough: its successors may have been trimmed or deleted, and their ids are used up.
+local function last_of(log)
+  if redis.call('EXISTS', log) == 0 then
+    return nil, nil
+  end
+  local last = field(redis.call('XINFO', 'STREAM', log), 'last-generated-id')
+  local rows = redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)
+  if rows[1] and rows[1][1] == last then
+    return last, rows[1][2]
+  end
+  return last, nil
+end
+
+-- A generation above everything the log, the record and the caller know, so that it is never used twice.
+local function next_generation(now, random, ...)
+  local highest = now
+  for _, known in ipairs({ ... }) do
+    if #known > 15 then
+      return nil -- a foreign writer used ids beyond exact arithmetic; going on could repeat one
+    end
+    highest = math.max(highest, tonumber(known))
+  end
+  return whole(highest + 1 + tonumber(random))
+end
+
+-- One message per batch: "<first id> <p> <lost> <count>\n", then "<type> <t> <z> <bytes>\n<data>" for each event.
+-- In pcall: a default ACL user may not publish, and the append must still stand.
+local function ring(channel, first_id, previous, lost, events, now, is_terminal)
+  local parts = { first_id .. ' ' .. (previous or '-') .. ' ' .. (lost or '-') .. ' ' .. (#events / 2) .. '\n' }
+  local size = 0
+  for i = 1, #events, 2 do
+    local ends = (is_terminal and i == #events - 1) and '1' or '0'
+    parts[#parts + 1] = events[i] .. ' ' .. now .. ' ' .. ends .. ' ' .. #events[i + 1] .. '\n'
+    parts[#parts + 1] = events[i + 1]
+    size = size + #events[i + 1] + 64
+  end
+  redis.pcall('SPUBLISH', channel, size > BELL_BYTES and parts[1] or table.concat(parts))
+end
+
+local function nudge(channel)
+  redis.pcall('SPUBLISH', channel, '')
+end
+
+local ENDED = { completed = true, failed = true, cancelled = true, deleted = true }
+
+-- The chain of the run with a new generation at its end: what no longer stands is cut off.
+local function chain_with(chain, generation, resume_from)
+  local kept = {}
+  if resume_from then
+    local resumed = halves(resume_from)
+    local found = false
+    for _, link in ipairs(cjson.decode(chain or '[]')) do
+      if not less(resumed, link[1]) then
+        kept[#kept + 1] = '["' .. link[1] .. '",' .. (link[2] ~= cjson.null and '"' .. link[2] .. '"' or 'null') .. ']'
+        found = found or link[1] == resumed
+      end
+    end
+    if not found then
+      kept, resume_from = {}, nil
+    end
+  end
+  kept[#kept + 1] = '["' .. generation .. '",' .. (resume_from and '"' .. resume_from .. '"' or 'null') .. ']'
+  return '[' .. table.concat(kept, ',') .. ']', resume_from
+end
+
+-- Ends a task that has no living writer: one generation that holds nothing but the terminal event. What stood, stands.
+local function settle(log, record, channel, status, event_type, data, random, log_ttl, record_ttl)
+  local now = now_ms()
+  local last = last_of(log)
+  local known = redis.call('HMGET', record, 'generation', 'chain')
+  local generation = next_generation(now, random, last and halves(last) or '0', known[1] or '0')
+  if not generation then
+    return nil
+  end
+  local id = generation .. '-0'
+  local chain = chain_with(known[2] or '[]', generation, last)
+  redis.call('XADD', log, id, 'e', event_type, 'd', data, 't', whole(now), 'p', last or NEVER_USED, 'z', '1')
+  redis.call('HSET', record, 'status', status, 'end', data, 'last_id', id, 'generation', generation, 'chain', chain,
+    'owner', '', 'lease_until', '0', 'updated_at', whole(now), 'ended_at', whole(now))
+  redis.call('PEXPIRE', log, log_ttl)
+  redis.call('PEXPIRE', record, record_ttl)
+  ring(channel, id, last or NEVER_USED, nil, { event_type, data }, whole(now), true)
+  return id
+end

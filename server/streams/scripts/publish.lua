@@ -1,0 +1,76 @@
+-- Append a batch to a shared log: the script counts, and opens a new generation after a failover or a restart.
+-- KEYS  1 log, 2 idempotency key of this append      Touches: both, and rings the bell.
+-- ARGV  1 bell  2 hash of the body  3 random 0-999  4 the last id the publisher was given, "" for none
+--       5 expiry of the log, ms  6 expiry of the idempotency key, ms  7 most events kept, 0 for no limit
+--       8 number of events, then those (type, data)  last: "1" if the last event is terminal
+-- Reply {"stored", first id} {"repeated", first id} {"conflict"} {"closed", last id} {"exhausted"}
+local log, token = KEYS[1], KEYS[2]
+local bell, body, random, publisher = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local count = tonumber(ARGV[8])
+local is_terminal = ARGV[9 + count * 2] == '1'
+
+local earlier = redis.call('HMGET', token, 'body', 'first')
+if earlier[1] then
+  if earlier[1] ~= body then
+    return { 'conflict' }
+  end
+  return { 'repeated', earlier[2] }
+end
+
+local last, fields = last_of(log)
+if fields and field(fields, 'z') then
+  return { 'closed', last }
+end
+
+-- A failover that lost a tail would otherwise hand the lost ids out again with other contents: a silent hole.
+local incarnation = string.sub(string.match(redis.call('INFO', 'replication'), 'master_replid:(%w+)'), 1, 8)
+local now = now_ms()
+local generation, sequence, previous, lost
+if last and fields and field(fields, 'r') == incarnation then
+  local same, used = halves(last)
+  if #used <= 15 then
+    generation, sequence = same, tonumber(used) + 1
+  end
+end
+if not generation then
+  local known = publisher ~= '' and publisher or nil
+  generation = next_generation(now, random, last and halves(last) or '0', known and halves(known) or '0')
+  if not generation then
+    return { 'exhausted' }
+  end
+  sequence = 0
+  previous = last or known or NEVER_USED
+  if known and id_less(previous, known) then
+    lost = known
+  end
+end
+
+local stamp, events = whole(now), {}
+local first = generation .. '-' .. whole(sequence)
+for i = 0, count - 1 do
+  local event_type, data = ARGV[9 + i * 2], ARGV[10 + i * 2]
+  local entry = { 'XADD', log, generation .. '-' .. whole(sequence + i), 'e', event_type, 'd', data, 't', stamp, 'r', incarnation }
+  if i == 0 and previous then
+    entry[#entry + 1] = 'p'
+    entry[#entry + 1] = previous
+    if lost then
+      entry[#entry + 1] = 'lost'
+      entry[#entry + 1] = lost
+    end
+  end
+  if is_terminal and i == count - 1 then
+    entry[#entry + 1] = 'z'
+    entry[#entry + 1] = '1'
+  end
+  redis.call(unpack(entry))
+  events[#events + 1] = event_type
+  events[#events + 1] = data
+end
+redis.call('HSET', token, 'body', body, 'first', first, 'count', count)
+redis.call('PEXPIRE', token, ARGV[6])
+redis.call('PEXPIRE', log, ARGV[5])
+if tonumber(ARGV[7]) > 0 then
+  redis.call('XTRIM', log, 'MAXLEN', '~', ARGV[7])
+end
+ring(bell, first, previous, lost, events, stamp, is_terminal)
+return { 'stored', first }

@@ -1,0 +1,23 @@
+-- Let a pending task run, or an ended one run again: a compare-and-set on status and attempt.
+-- KEYS  1 record                              Touches: it, and rings an empty bell for a re-run.
+-- ARGV  1 bell  2 expiry, ms  3 the attempt a re-run replaces, "" for no re-run
+-- Reply {"missing"} {"started"} {"joined"}
+local record = KEYS[1]
+local found = redis.call('HMGET', record, 'status', 'queued', 'attempt')
+if not found[1] or found[1] == 'deleted' then
+  return { 'missing' }
+end
+if found[1] == 'pending' and found[2] ~= '1' then
+  redis.call('HSET', record, 'queued', '1', 'updated_at', whole(now_ms()))
+  return { 'started' }
+end
+if ENDED[found[1]] and ARGV[3] ~= '' and found[3] == ARGV[3] then
+  -- The chain is emptied: nothing of the old run stands, least of all its terminal event.
+  redis.call('HSET', record, 'status', 'pending', 'queued', '1', 'reason', 'rerun', 'spent', '0', 'chain', '[]',
+    'owner', '', 'lease_until', '0', 'updated_at', whole(now_ms()))
+  redis.call('HDEL', record, 'end', 'ended_at', 'cancel', 'progress', 'checkpoint', 'resume_from', 'last_error')
+  redis.call('PEXPIRE', record, ARGV[2])
+  nudge(ARGV[1])
+  return { 'started' }
+end
+return { 'joined' }

@@ -1,0 +1,251 @@
+"""Tasks: creating, looking up, listing, starting, cancelling and deleting them.
+
+Owns the order of steps across slots: index, record, queue entry, announcement. Whatever dies in between, the reaper
+finds the task by its index entry; every step may be repeated.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import secrets
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from time import time
+from typing import Any, Final
+
+from server.streams import calls
+from server.streams.announcements import Announcer
+from server.streams.calls import Ending, Lifetimes, Reply
+from server.streams.connections import AsyncClient, execute, execute_many, run
+from server.streams.errors import Conflict, Unknown
+from server.streams.event import CANCELLED, encode_json
+from server.streams.keys import Keys
+from server.streams.names import parse_task_id
+from server.streams.ready import enqueue
+from server.streams.records import Status, TaskRecord
+
+_LISTED_TASKS: Final = 10_000
+_PAGE: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class NewTask:
+    """What a task is created from; the input has been validated."""
+
+    type: str
+    input: dict[str, Any]
+    title: str | None = None
+    queue: str = "default"
+    max_attempts: int = 3
+    #: Whether workers may run it at once.
+    execute: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class TaskPage:
+    """Tasks, newest first, and where the next page begins (None at the end)."""
+
+    tasks: list[TaskRecord]
+    next_cursor: str | None
+
+
+class TaskStore:
+    """Every way to change a task but running it. Raises `LogUnavailable` from each method."""
+
+    def __init__(
+        self,
+        client: AsyncClient,
+        keys: Keys,
+        announcer: Announcer,
+        *,
+        lifetimes: Lifetimes,
+        may_judge_expired: Callable[[], bool],
+    ) -> None:
+        """`may_judge_expired` tells whether this process has been connected for a lease (log.md §4)."""
+        self._client = client
+        self._keys = keys
+        self._announcer = announcer
+        self._lifetimes = lifetimes
+        self._may_judge_expired = may_judge_expired
+
+    async def create(self, new: NewTask, *, idempotency_key: str | None = None) -> TaskRecord:
+        """Create a task, and queue it if it is to run. The same key and request give the same task again.
+
+        Raises `Conflict` if the key came with another request before.
+        """
+        task_id = _derived_id(idempotency_key) if idempotency_key else _random_id()
+        await self._index(task_id)
+        values = _values(new)
+        body = hashlib.sha256(encode_json(values, what="The task").encode()).hexdigest()[:32]
+        call = calls.create(self._keys, task_id, body=body, values=values, lifetimes=self._lifetimes)
+        created = await run(self._client, call)
+        if created.record is None:
+            raise Conflict(
+                "This Idempotency-Key was used with another request. Use a new key for a new request."
+            )
+        record = created.record
+        if record.status is Status.PENDING and record.is_queued and "queue_entry" not in record.values:
+            await enqueue(self._client, self._keys, queue=record.queue, task_id=task_id)
+        if created.outcome == "created":
+            await self._announcer.created(record)
+        return record
+
+    async def get(self, task_id: str) -> TaskRecord:
+        """The task. Raises `Unknown`."""
+        record = await self.find(parse_task_id(task_id))
+        if record is None or record.status is Status.DELETED:
+            raise Unknown(
+                f"There is no task {task_id!r}. It may have been deleted, or its record has expired."
+            )
+        return record
+
+    async def find(self, task_id: str) -> TaskRecord | None:
+        """The task's record or the marker it left; None if there is neither."""
+        found = await self._load([task_id])
+        return found[0]
+
+    async def start(self, task_id: str, *, rerun_of: int | None = None) -> TaskRecord:
+        """Let a pending task run, or an ended one again if `rerun_of` is its newest attempt. Raises `Unknown`."""
+        await self.get(task_id)
+        await self._index(task_id, only_unfinished=True)
+        reply = await run(
+            self._client, calls.start(self._keys, task_id, rerun_of=rerun_of, lifetimes=self._lifetimes)
+        )
+        record = await self.get(task_id)
+        if reply.outcome == "started":
+            await enqueue(self._client, self._keys, queue=record.queue, task_id=task_id)
+            await self._announcer.updated(record, to_system=True)
+        return record
+
+    async def cancel(self, task_id: str) -> TaskRecord:
+        """Ask for the end of a task: at once where no worker runs it. An ended task stays as it is. Raises `Unknown`."""
+        ending = Ending(Status.CANCELLED.value, CANCELLED, "{}")
+        reply = await self.settle(parse_task_id(task_id), ending, mode="cancel")
+        record = await self.get(task_id)
+        if reply.outcome == "settled":
+            await self._announcer.updated(record, to_system=True)
+        return record
+
+    async def settle(self, task_id: str, ending: Ending, *, mode: str) -> Reply:
+        """End a task that has no living writer (see `calls.settle`)."""
+        call = calls.settle(
+            self._keys,
+            task_id,
+            ending,
+            mode=mode,
+            entropy=secrets.randbelow(1000),
+            lifetimes=self._lifetimes,
+            may_judge_expired=self._may_judge_expired(),
+        )
+        return await run(self._client, call)
+
+    async def delete(self, task_id: str) -> None:
+        """Remove an ended task. Raises `Unknown`, and `Conflict` if it has not ended."""
+        parse_task_id(task_id)
+        reply = await run(self._client, calls.delete(self._keys, task_id, lifetimes=self._lifetimes))
+        if reply.outcome == "missing":
+            raise Unknown(f"There is no task {task_id!r}. It may have been deleted already.")
+        if reply.outcome == "running":
+            raise Conflict(f"Task {task_id!r} has not ended. Cancel it first, then delete it.")
+        await execute(self._client, "ZREM", self._keys.tasks_index, task_id)
+        await execute(self._client, "ZREM", self._keys.unfinished_index, task_id)
+
+    async def list(
+        self, *, status: Status | None, task_type: str | None, limit: int, cursor: str | None = None
+    ) -> TaskPage:
+        """A page of tasks, newest first. `cursor` is a page's `next_cursor`, passed back as it came."""
+        found: list[TaskRecord] = []
+        after: str | None = None
+        async for score, record in self._newest(cursor):
+            if (status is None or record.status is status) and (
+                task_type is None or record.type == task_type
+            ):
+                if len(found) == limit:
+                    return TaskPage(found, after)
+                found.append(record)
+                after = f"{score:.0f}-{record.id}"
+        return TaskPage(found, None)
+
+    async def unfinished(self, *, limit: int, offset: int) -> list[tuple[str, float]]:
+        """Ids in the index of unfinished tasks, oldest first, with the time of their entry in seconds."""
+        raw: Any = await execute(
+            self._client, "ZRANGE", self._keys.unfinished_index, offset, offset + limit - 1, "WITHSCORES"
+        )
+        return [(task_id.decode(), score / 1000) for task_id, score in _scored(raw)]
+
+    async def forget_unfinished(self, task_id: str) -> None:
+        """Take a task off the index of unfinished ones: it has ended."""
+        await execute(self._client, "ZREM", self._keys.unfinished_index, task_id)
+
+    async def restore_index(self, task_id: str) -> None:
+        """Put a running task back on the indexes, after Redis lost them."""
+        await self._index(task_id)
+
+    async def _index(self, task_id: str, *, only_unfinished: bool = False) -> None:
+        # Before the record: a record without an index entry would never be found by the reaper.
+        now = int(time() * 1000)
+        await execute(self._client, "ZADD", self._keys.unfinished_index, "NX", now, task_id)
+        if not only_unfinished:
+            await execute(self._client, "ZADD", self._keys.tasks_index, "NX", now, task_id)
+            await execute(self._client, "ZREMRANGEBYRANK", self._keys.tasks_index, 0, -_LISTED_TASKS - 1)
+
+    async def _newest(self, cursor: str | None) -> AsyncIterator[tuple[float, TaskRecord]]:
+        highest, _, after = cursor.partition("-") if cursor else ("+inf", "", "")
+        offset = 0
+        while True:
+            raw: Any = await execute(
+                self._client, "ZREVRANGEBYSCORE", self._keys.tasks_index, highest, "-inf", "WITHSCORES", "LIMIT", offset, _PAGE
+            )  # fmt: skip
+            rows = _scored(raw)
+            records = await self._load([task_id.decode() for task_id, _ in rows])
+            for (raw_id, score), record in zip(rows, records, strict=True):
+                # Equal scores come in reverse order of their ids, so ids at or above the cursor's were on the last page.
+                if after and score == float(highest) and raw_id.decode() >= after:
+                    continue
+                if record and record.status is not Status.DELETED:
+                    yield score, record
+            if len(rows) < _PAGE:
+                return
+            offset += _PAGE
+
+    async def _load(self, task_ids: list[str]) -> list[TaskRecord | None]:
+        if not task_ids:
+            return []
+        replies: list[dict[bytes, bytes]] = await execute_many(
+            self._client, [("HGETALL", self._keys.record(task_id)) for task_id in task_ids]
+        )
+        return [
+            TaskRecord.decode(task_id, [part for item in reply.items() for part in item]) if reply else None
+            for task_id, reply in zip(task_ids, replies, strict=True)
+        ]
+
+
+def _values(new: NewTask) -> dict[str, str]:
+    return {
+        "type": new.type,
+        "title": new.title or new.type,
+        "input": encode_json(new.input, what="The input"),
+        "queue": new.queue,
+        "max_attempts": str(new.max_attempts),
+        "queued": "1" if new.execute else "0",
+    }
+
+
+def _random_id() -> str:
+    return _id_text(secrets.token_bytes(15))
+
+
+def _derived_id(idempotency_key: str) -> str:
+    return _id_text(hashlib.sha256(b"reprise task\0" + idempotency_key.encode()).digest()[:15])
+
+
+def _id_text(raw: bytes) -> str:
+    return base64.b32encode(raw).decode().lower()
+
+
+def _scored(raw: Any) -> list[tuple[bytes, float]]:
+    """Rows of a WITHSCORES reply, which is nested in RESP3 and flat in RESP2."""
+    if raw and not isinstance(raw[0], bytes):
+        return [(member, float(score)) for member, score in raw]
+    return [(member, float(score)) for member, score in zip(raw[::2], raw[1::2], strict=True)]
