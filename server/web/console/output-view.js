@@ -3,8 +3,9 @@
  * told everything again, which is how output that no longer stands disappears.
  */
 
-import { asText, byId, el, showText } from "./dom.js";
+import { asText, byId, el } from "./dom.js";
 
+/** The blocks of output of the followed task. An event of a type it has no block for changes nothing. */
 export class OutputView {
   #progress = byId("progress");
   #progressBlock = byId("progress-block");
@@ -22,15 +23,18 @@ export class OutputView {
     token: (data) => this.#addToken(textOf(data)),
     complete: (data) => this.#end("result", "Result", data.result),
     error: (data) => this.#end("error", data.code ? `Failed (${data.code})` : "Failed", data.error),
-    cancelled: () => this.#end("cancelled", "Cancelled", "Stopped on request. What it had produced stands above."),
+    cancelled: () => this.#end("cancelled", "Cancelled", "Stopped on request. What it had produced is above."),
   };
 
   clear() {
     this.#progress.value = 0;
     this.#progressText.textContent = "";
     this.#progressPercent.textContent = "";
-    for (const part of [this.#ticks, this.#thoughts, this.#output, this.#ending]) part.replaceChildren();
-    for (const part of [this.#progressBlock, this.#ticks, this.#thoughts, this.#output, this.#ending]) part.hidden = true;
+    this.#progressBlock.hidden = true;
+    for (const part of [this.#ticks, this.#thoughts, this.#output, this.#ending]) {
+      part.replaceChildren();
+      part.hidden = true;
+    }
   }
 
   /** @param {import("./follow.js").StreamEvent} event */
@@ -44,7 +48,8 @@ export class OutputView {
     if (percent === null) this.#progress.removeAttribute("value");
     else this.#progress.value = percent;
     this.#progressPercent.textContent = percent === null ? "" : `${Math.round(percent)} %`;
-    this.#progressText.textContent = [total ? `Step ${step} of ${total}` : "", message ?? ""].filter(Boolean).join(" · ");
+    const place = total ? `Step ${step} of ${total}` : "";
+    this.#progressText.textContent = [place, message].filter(Boolean).join(" · ");
   }
 
   #add(list, tag, text, className = null) {
@@ -61,10 +66,9 @@ export class OutputView {
 
   #end(kind, heading, content) {
     const text = typeof content === "string" ? content : JSON.stringify(content ?? null, null, 2);
-    const body = kind === "result" ? el("pre", {}, text) : el("p", {}, text);
+    const body = el(kind === "result" ? "pre" : "p", { "data-testid": kind }, text);
     this.#ending.dataset.kind = kind;
     this.#ending.replaceChildren(el("h3", {}, heading), body);
-    this.#ending.firstChild.nextSibling.dataset.testid = kind;
     this.#ending.hidden = false;
   }
 }

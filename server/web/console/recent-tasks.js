@@ -10,6 +10,7 @@ const MOST_TASKS = 15;
 const REFRESH_EVERY_MS = 10_000; // nothing tells of other tasks while one is followed: the page holds one stream
 const SETTLE_MS = 250; // a burst of updates is one request
 
+/** The rows of the list, in the order of the server: newest first. */
 export class RecentTasks {
   #list;
   #message;

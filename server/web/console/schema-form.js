@@ -15,7 +15,8 @@ class Field {
     this.control.id = `input-${name}`;
     this.control.name = name;
     this.control.dataset.testid = `field-${name}`;
-    this.problem = el("p", { class: "field-problem", id: `problem-${name}`, hidden: true, "data-testid": `problem-${name}` });
+    const problem = `problem-${name}`;
+    this.problem = el("p", { class: "field-problem", id: problem, hidden: true, "data-testid": problem });
     this.element = this.#layout();
   }
 
@@ -33,14 +34,17 @@ class Field {
   #layout() {
     const { control, schema, name } = this;
     const note = [rangeOf(schema), this.isRequired ? "required" : ""].filter(Boolean).join(", ");
-    const label = el("label", { for: control.id }, schema.title ?? name, note ? el("span", { class: "hint" }, note) : null);
+    const hint = note ? el("span", { class: "hint" }, note) : null;
+    const label = el("label", { for: control.id }, schema.title ?? name, hint);
     const help = schema.description ? el("p", { class: "hint", id: `help-${name}` }, schema.description) : null;
     control.setAttribute("aria-describedby", `${help ? `help-${name} ` : ""}problem-${name}`);
     const isBox = control.type === "checkbox";
-    return el("div", { class: isBox ? "field field-check" : "field" }, ...(isBox ? [control, label] : [label, control]), help, this.problem);
+    const parts = isBox ? [control, label] : [label, control];
+    return el("div", { class: isBox ? "field field-check" : "field" }, ...parts, help, this.problem);
   }
 }
 
+/** The fields of one schema at a time, in the order of its properties. */
 export class SchemaForm {
   #container;
   #fields = [];
@@ -109,7 +113,8 @@ function makeControl(schema, isRequired) {
   const value = schema.default === null || schema.default === undefined ? "" : asText(schema.default);
   if (isNumeric(schema)) {
     const step = schema.multipleOf ?? (schema.type === "integer" ? 1 : "any");
-    return el("input", { type: "number", min: schema.minimum, max: schema.maximum, step, value, "aria-required": required });
+    const { minimum: min, maximum: max } = schema;
+    return el("input", { type: "number", min, max, step, value, "aria-required": required });
   }
   if (schema.type === "string" && !(schema.maxLength > 200)) {
     return el("input", { type: "text", value, autocomplete: "off", "aria-required": required });

@@ -9,6 +9,7 @@ const LONGEST_INTERVAL_MS = 120_000;
 const MISSED_HEARTBEATS = 3;
 const CHECK_EVERY_MS = 1_000;
 
+/** Watches one connection at a time; what it learned of the interval holds for the next. */
 export class SilenceWatch {
   #onSilence;
   #timer = null;

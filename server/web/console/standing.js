@@ -19,7 +19,8 @@ export const ENDED = new Set(STATUS_AFTER.values());
 export const KNOWN_TYPES = [
   "attempt", "checkpoint", "complete", "error", "cancelled", "position", "gap", "stalled",
   "progress", "token", "thought", "conclusion", "tick", "log",
-  "start", "step", "status", "info", "warning", "result", "data", "update", "metric", "artifact", "tool_call", "tool_result",
+  "start", "step", "status", "info", "warning", "result", "data", "update", "metric", "artifact",
+  "tool_call", "tool_result",
 ];
 
 /**

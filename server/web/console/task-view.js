@@ -15,6 +15,8 @@ const REASONS = new Map([
   ["rerun", "it was run again on request"],
 ]);
 
+const STALLED = "No sign of life from the worker. If it does not return, another attempt begins or the task fails.";
+
 const PHASES = new Map([
   ["connecting", "Connecting"],
   ["live", "Live"],
@@ -24,6 +26,7 @@ const PHASES = new Map([
   ["refused", "Not followed"],
 ]);
 
+/** Shows one task at a time; events must come in the order of arrival. */
 export class TaskView {
   #output = new OutputView();
   #timeline = new Timeline(byId("timeline"), byId("event-count"));
@@ -147,7 +150,7 @@ export class TaskView {
     this.#timeline.append(event);
     if (event.type === "gap") this.#showGap(event.data);
     if (event.type === "stalled") {
-      showText(this.#parts.stalled, "No sign of life from the worker. If it does not return, another attempt begins or the task fails.");
+      showText(this.#parts.stalled, STALLED);
     }
     const status = STATUS_AFTER.get(event.type);
     if (status) {
@@ -157,7 +160,7 @@ export class TaskView {
   }
 
   #showGap({ missed, requested, resumed_at: resumedAt }) {
-    const what = missed === null || missed === undefined ? "Some events are" : missed === 1 ? "One event is" : `${missed} events are`;
+    const what = missed === 1 ? "1 event is" : `${missed ?? "Some"} events are`;
     const where = requested ? `between ${requested} and ${resumedAt}` : `before ${resumedAt}`;
     showText(this.#parts.gap, `${what} no longer stored (${where}). What is shown here is incomplete.`);
     this.#timeline.mark(`Gap: ${where}`, "gap");

@@ -9,6 +9,7 @@ const MOST_ROWS = 400; // laying out more makes appending visibly slower on a ph
 const LONGEST_TEXT = 400;
 const NEAR_THE_END_PX = 40;
 
+/** Appends only, and follows the end unless the reader has scrolled away from it. */
 export class Timeline {
   #list;
   #count;
@@ -73,8 +74,8 @@ export class Timeline {
 }
 
 function attemptSentence({ attempt, reason, error, resume_from: resumeFrom }) {
-  const parts = [`attempt ${attempt}`, reason, error ? asText(error) : "", resumeFrom ? `resumes from ${resumeFrom}` : ""];
-  return parts.filter(Boolean).join(" · ");
+  const from = resumeFrom ? `resumes from ${resumeFrom}` : "";
+  return [`attempt ${attempt}`, reason, error ? asText(error) : "", from].filter(Boolean).join(" · ");
 }
 
 function summary(type, data) {
@@ -87,7 +88,7 @@ function sentence(type, data) {
   if (type === "token") return JSON.stringify(data.text ?? data);
   if (type === "progress") return `${data.step ?? "?"} of ${data.total_steps ?? "?"} · ${data.message ?? ""}`;
   if (type === "attempt") return attemptSentence(data);
-  if (type === "log") return [data.level, data.message ?? data.text ?? JSON.stringify(data)].filter(Boolean).join(" · ");
+  if (type === "log" && data.message) return [data.level, data.message].filter(Boolean).join(" · ");
   const keys = Object.keys(data);
   if (keys.length === 1 && typeof data[keys[0]] === "string") return data[keys[0]];
   return JSON.stringify(data);
