@@ -37,9 +37,7 @@ def configuration_for(replicas: Sequence[str]) -> str:
     servers = "\n".join(f"    server replica{n} {address}" for n, address in enumerate(replicas, start=1))
     text, backends = _DISCOVERY.subn(servers, CONFIGURATION.read_text())
     if backends != 2:
-        raise AssertionError(
-            f"{CONFIGURATION} has {backends} server-template lines, but one per backend is 2."
-        )
+        raise AssertionError(f"{CONFIGURATION} has {backends} server-template lines, but one per backend is 2.")
     return text
 
 

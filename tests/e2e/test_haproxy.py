@@ -37,17 +37,22 @@ class Replica:
         self.reader_left = asyncio.Event()
         self.address = ""
         self._server: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
 
     async def start(self) -> None:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         self.address = "{}:{}".format(*self._server.sockets[0].getsockname())
 
     async def stop(self) -> None:
+        """Refuse connections and drop those there are, as a killed process does."""
         assert self._server is not None
         self._server.close()
+        for writer in self._writers:
+            writer.close()
         await self._server.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
         try:
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
             length = re.search(r"content-length: ([0-9]+)", head, re.IGNORECASE)
@@ -61,6 +66,7 @@ class Replica:
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
+            self._writers.discard(writer)
             writer.close()
 
 
@@ -92,9 +98,7 @@ async def refuses(replica: Replica, reader: asyncio.StreamReader, writer: asynci
     await respond(writer, "503 Service Unavailable", '"draining"')
 
 
-async def streams_the_time(
-    replica: Replica, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-) -> None:
+async def streams_the_time(replica: Replica, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Twenty events, each with the moment it was written, then silence until the reader leaves."""
     writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
     for _ in range(20):
@@ -153,10 +157,24 @@ async def test_event_source_is_served_by_another_replica_when_the_first_breaks_o
     assert replicas[0].asked, "the replica that breaks off was never tried, so nothing was shown"
 
 
+async def test_event_source_is_served_when_two_of_three_replicas_have_just_died(tmp_path: Path) -> None:
+    kinds = (streams_the_time, streams_the_time, streams_the_time)
+    async with proxied(tmp_path, *kinds) as (proxy, replicas), client(proxy) as http:
+        held = [await open_stream(proxy) for _ in range(6)]
+        for reader, _ in held:
+            await reader.readuntil(b"\r\n\r\n")
+        await replicas[0].stop()
+        await replicas[1].stop()
+        # The living one has the most connections, so the balancer turns to the dead ones first.
+        replicas[2].answer = answers
+        for _ in range(3):
+            assert (await http.get("/events", headers=EVENT_SOURCE)).text == replicas[2].address
+        for _, writer in held:
+            writer.close()
+
+
 @pytest.mark.parametrize("ending", [breaks_off, resets])
-async def test_event_source_is_answered_200_when_every_replica_goes_away(
-    tmp_path: Path, ending: Answer
-) -> None:
+async def test_event_source_is_answered_200_when_every_replica_goes_away(tmp_path: Path, ending: Answer) -> None:
     async with proxied(tmp_path, ending, ending) as (proxy, _), client(proxy) as http:
         response = await http.get("/events", headers=EVENT_SOURCE)
     assert (response.status_code, response.text[:7]) == (200, "retry: ")
