@@ -31,9 +31,7 @@ def _events(first: EventId, previous: bytes, lost: bytes, count: int, body: byte
         at = end + 1 + int(size)
         fields = [b"e", event_type, b"d", body[end + 1 : at], b"t", stamp]
         if offset == 0:
-            fields += [
-                name for pair in ((b"p", previous), (b"lost", lost)) if pair[1] != b"-" for name in pair
-            ]
+            fields += [name for pair in ((b"p", previous), (b"lost", lost)) if pair[1] != b"-" for name in pair]
         if terminal == b"1":
             fields += [b"z", b"1"]
         events.append(decode_entry(b"%d-%d" % (first.generation, first.sequence + offset), fields))

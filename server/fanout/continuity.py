@@ -130,20 +130,13 @@ def judge_standing(cursor: EventId, standing: Standing, snapshot: Snapshot) -> V
     missed = rows[0].id.sequence - expected.sequence if rows[0].id.generation == expected.generation else None
     verdict = _after_gap(cursor if cursor != ORIGIN else None, rows, record, missed=missed)
     opened = expected.sequence == 0 or rows[0].id.generation != expected.generation
-    is_told = (
-        opened
-        and rows[0].id.sequence > 0
-        and record is not None
-        and standing.is_newest(rows[0].id.generation)
-    )
+    is_told = opened and rows[0].id.sequence > 0 and record is not None and standing.is_newest(rows[0].id.generation)
     return Verdict(verdict.state, verdict.events, verdict.gap, record.opening if is_told and record else None)
 
 
 def _is_over(cursor: EventId, record: StreamRecord | None) -> bool:
     return (
-        record is not None
-        and record.status.is_ended
-        and (record.status is Status.DELETED or cursor >= record.last_id)
+        record is not None and record.status.is_ended and (record.status is Status.DELETED or cursor >= record.last_id)
     )
 
 
@@ -154,9 +147,7 @@ def _is_foreign_start(event: Event) -> bool:
 def _run(rows: Sequence[Event], record: StreamRecord | None) -> Verdict:
     """The rows up to the first one that does not follow its neighbour; that one gets a verdict of its own."""
     length = 1
-    while length < len(rows) and (
-        follows(rows[length - 1].id, rows[length]) or _is_foreign_start(rows[length])
-    ):
+    while length < len(rows) and (follows(rows[length - 1].id, rows[length]) or _is_foreign_start(rows[length])):
         length += 1
     events = tuple(rows[:length])
     return Verdict(State.ENDED if _ends(events[-1], record) else State.MORE, events)
@@ -202,7 +193,5 @@ def _end_from_record(cursor: EventId, record: StreamRecord, expected: EventId) -
         return Verdict(State.ENDED)
     if terminal.id == expected:
         return Verdict(State.ENDED, (terminal,))
-    missed = (
-        terminal.id.sequence - expected.sequence if terminal.id.generation == expected.generation else None
-    )
+    missed = terminal.id.sequence - expected.sequence if terminal.id.generation == expected.generation else None
     return Verdict(State.ENDED, (terminal,), Gap(cursor if cursor != ORIGIN else None, terminal.id, missed))

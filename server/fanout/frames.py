@@ -34,9 +34,7 @@ def position_frame(cursor: EventId) -> bytes:
     return f"id: {cursor}\nevent: position\ndata: {{}}\n\n".encode()
 
 
-def gap_frame(
-    stream: str, *, requested: EventId | None, resumed_at: EventId | None, missed: int | None
-) -> bytes:
+def gap_frame(stream: str, *, requested: EventId | None, resumed_at: EventId | None, missed: int | None) -> bytes:
     """Tells the reader that events after `requested` are gone."""
     return _told(
         "gap",

@@ -130,9 +130,7 @@ class Hub:
         """Listen before the first look: what is appended after the look then rings."""
         if watch.users == 1 and not watch.ready.is_set():
             stream = watch.tail.stream
-            await self._doorbells.watch(
-                self._log.keys.bell(stream), lambda payload: self._ring(stream, payload)
-            )
+            await self._doorbells.watch(self._log.keys.bell(stream), lambda payload: self._ring(stream, payload))
             watch.ready.set()
         await watch.ready.wait()
 
@@ -145,9 +143,7 @@ class Hub:
             await tail.changed_since(tail.version, timeout_seconds=_UNKNOWN_POLL_SECONDS)
             verdict = await tail.look(cursor)
         if verdict.state is State.GONE:
-            raise Unknown(
-                f"There is no stream {tail.stream!r}: no such task, or it was deleted and has expired."
-            )
+            raise Unknown(f"There is no stream {tail.stream!r}: no such task, or it was deleted and has expired.")
         subscription = Subscription(
             tail, start, cursor=cursor, first=verdict, pace=self._pace, on_close=lambda: self._close(key, watch, subscription)
         )  # fmt: skip

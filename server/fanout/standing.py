@@ -7,6 +7,7 @@ an attempt left behind after that point is void: late joiners and cursors inside
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from server.streams.ids import EventId
 from server.streams.records import Chain
@@ -33,10 +34,9 @@ class Standing:
 
     def __init__(self, chain: Chain) -> None:
         self.chain = chain
-        follows = [link.resume_from for link in chain[1:]]
+        ends = [link.resume_from for link in chain[1:]]
         self.stretches = tuple(
-            Stretch(link.generation, resume.sequence if resume else None)
-            for link, resume in zip(chain, [*follows, None], strict=True)
+            Stretch(link.generation, end.sequence if end else None) for link, end in zip_longest(chain, ends)
         )
 
     def next_after(self, cursor: EventId) -> EventId | None:
@@ -53,9 +53,7 @@ class Standing:
     def stretch_of(self, event_id: EventId) -> Stretch | None:
         """The stretch the id lies in; None if it is void."""
         for stretch in self.stretches:
-            if stretch.generation == event_id.generation and (
-                stretch.last is None or event_id <= stretch.last
-            ):
+            if stretch.generation == event_id.generation and (stretch.last is None or event_id <= stretch.last):
                 return stretch
         return None
 

@@ -207,9 +207,7 @@ class Subscription:
         gap = verdict.gap
         if gap is None:
             return b""
-        return gap_frame(
-            self._tail.stream, requested=gap.requested, resumed_at=gap.resumed_at, missed=gap.missed
-        )
+        return gap_frame(self._tail.stream, requested=gap.requested, resumed_at=gap.resumed_at, missed=gap.missed)
 
     def _position(self) -> bytes:
         return self._frame(position_frame(self._cursor))

@@ -111,9 +111,7 @@ class Tail:
             running = asyncio.create_task(self._look(cursor), name=f"look at {self.stream}")
             self._looks[cursor] = running
             running.add_done_callback(lambda done: self._looked(cursor, done))
-        return await asyncio.shield(
-            running
-        )  # one subscriber that leaves must not take the look from the others
+        return await asyncio.shield(running)  # one subscriber that leaves must not take the look from the others
 
     async def last_id(self) -> EventId:
         """The log's last id, `ORIGIN` if there is none. Raises `LogUnavailable`."""
@@ -193,9 +191,7 @@ class Tail:
             self.window.start(verdict.events[0].id.before() if verdict.events else cursor)
             self._append(list(verdict.events), verdict)
         elif verdict.state is State.WAIT and (top is None or top < last) and not verdict.events:
-            self.window.start(
-                last
-            )  # the cursor is ahead, or nothing stands yet: follow the log's end without it
+            self.window.start(last)  # the cursor is ahead, or nothing stands yet: follow the log's end without it
 
     def _append(self, events: list[Event], verdict: Verdict) -> None:
         for event in events:

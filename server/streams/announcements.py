@@ -41,13 +41,9 @@ class Announcer:
             kind = "task_completed" if record.status.is_ended else "task_updated"
             await self._publish(SYSTEM, kind, about, token=token)
 
-    async def _publish(
-        self, stream: str, event_type: str, data: dict[str, Any], *, token: str | None
-    ) -> None:
+    async def _publish(self, stream: str, event_type: str, data: dict[str, Any], *, token: str | None) -> None:
         try:
-            await self._log.publish(
-                stream, [Draft(event_type, encode_json(data, what=event_type))], token=token
-            )
+            await self._log.publish(stream, [Draft(event_type, encode_json(data, what=event_type))], token=token)
         except StreamsError as error:
             _log.warning("Could not announce %s on %s: %s", event_type, stream, error)
 

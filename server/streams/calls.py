@@ -220,9 +220,7 @@ class Created:
     record: TaskRecord | None = None
 
 
-def create(
-    keys: Keys, task_id: str, *, body: str, values: Mapping[str, str], lifetimes: Lifetimes
-) -> Call[Created]:
+def create(keys: Keys, task_id: str, *, body: str, values: Mapping[str, str], lifetimes: Lifetimes) -> Call[Created]:
     """Write a task's record unless it exists. `body` is a hash of the request that asks for it."""
 
     def parse(raw: Sequence[Any]) -> Created:

@@ -34,9 +34,7 @@ class AsyncPubSub(Protocol):
 
     async def ssubscribe(self, *channels: str) -> None: ...
     async def sunsubscribe(self, *channels: str) -> None: ...
-    async def get_message(
-        self, *, ignore_subscribe_messages: bool, timeout: float
-    ) -> dict[str, Any] | None: ...  # noqa: ASYNC109 - redis-py's name
+    async def get_message(self, *, ignore_subscribe_messages: bool, timeout: float) -> dict[str, Any] | None: ...  # noqa: ASYNC109 - redis-py's name
     async def aclose(self) -> None: ...
 
 

@@ -26,9 +26,7 @@ def parse_composite(text: str, streams: Sequence[str]) -> dict[str, EventId]:
                 "Send back an id exactly as it was received from this address."
             )
         if stream in positions:
-            raise InvalidCursor(
-                f"The cursor names {stream!r} twice. Send back an id exactly as it was received."
-            )
+            raise InvalidCursor(f"The cursor names {stream!r} twice. Send back an id exactly as it was received.")
         positions[stream] = parse_event_id(position)
     return positions
 

@@ -96,9 +96,7 @@ class Doorbells:
                 failures = 0 if self._connected_at is not None else failures + 1
             finally:
                 self._drop()
-            await asyncio.sleep(
-                _BACKOFF_SECONDS[min(failures, len(_BACKOFF_SECONDS) - 1)] * random.uniform(0.7, 1.3)
-            )
+            await asyncio.sleep(_BACKOFF_SECONDS[min(failures, len(_BACKOFF_SECONDS) - 1)] * random.uniform(0.7, 1.3))
 
     async def _listen_once(self) -> None:
         pubsub = self._client.pubsub()

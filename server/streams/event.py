@@ -66,9 +66,7 @@ def draft(event_type: str, data: object, *, max_bytes: int) -> Draft:
     check_type(event_type)
     if event_type in RESERVED_TYPES:
         raise InvalidInput(f"The event type {event_type!r} is Reprise's own. Choose another name.")
-    return Draft(
-        event_type, check_size(encode_json(data, what=f"The data of {event_type!r}"), max_bytes=max_bytes)
-    )
+    return Draft(event_type, check_size(encode_json(data, what=f"The data of {event_type!r}"), max_bytes=max_bytes))
 
 
 def check_type(event_type: str) -> str:

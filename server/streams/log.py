@@ -50,18 +50,14 @@ class Log:
 
         Reading begins at the event itself: from behind it, a log that went back would look like one that is quiet.
         """
-        commands = [
-            ("XRANGE", self.keys.log(stream), str(last), "+", "COUNT", 2) for stream, last in expected
-        ]
+        commands = [("XRANGE", self.keys.log(stream), str(last), "+", "COUNT", 2) for stream, last in expected]
         replies = await execute_many(self._client, commands)
         return [
             [row[0] for row in rows] == ([] if last == ORIGIN else [str(last).encode()])
             for rows, (_, last) in zip(replies, expected, strict=True)
         ]
 
-    async def publish(
-        self, stream: str, drafts: Sequence[Draft], *, token: str | None = None
-    ) -> list[EventId]:
+    async def publish(self, stream: str, drafts: Sequence[Draft], *, token: str | None = None) -> list[EventId]:
         """Append to a shared stream and return the ids.
 
         Raises `Conflict` if the stream is closed or the token was used with other events, `LogUnavailable` if Redis

@@ -27,9 +27,7 @@ def parse_task_id(text: str) -> str:
     """Return `text` if it may be a task id (its stream's name must be a name too); raise `InvalidInput` otherwise."""
     if _NAME.fullmatch(_TASK_PREFIX + text) and text:
         return text
-    raise InvalidInput(
-        f"{_shown(text)} is not a task id. Use the id that the server gave when the task was created."
-    )
+    raise InvalidInput(f"{_shown(text)} is not a task id. Use the id that the server gave when the task was created.")
 
 
 def task_stream(task_id: str) -> str:

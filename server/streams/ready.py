@@ -79,9 +79,7 @@ class ReadyQueue:
                 await ensure_group(self._client, self._keys, queue)
             return []
         by_key = dict(zip(streams, self._queues, strict=True))
-        return [
-            entry for key, rows in dict(reply or {}).items() for entry in _entries(by_key[key.decode()], rows)
-        ]
+        return [entry for key, rows in dict(reply or {}).items() for entry in _entries(by_key[key.decode()], rows)]
 
     async def take_over(self, *, idle_ms: int, limit: int) -> list[QueueEntry]:
         """Entries whose worker has not touched them for `idle_ms`."""

@@ -50,8 +50,7 @@ Chain = tuple[Link, ...]
 def decode_chain(text: str) -> Chain:
     """The chain as the scripts keep it: `[["<generation>", "<resume_from>" | null], …]`, oldest first."""
     return tuple(
-        Link(int(generation), parse_event_id(resume) if resume else None)
-        for generation, resume in json.loads(text)
+        Link(int(generation), parse_event_id(resume) if resume else None) for generation, resume in json.loads(text)
     )
 
 

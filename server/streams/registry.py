@@ -73,9 +73,7 @@ class Registry:
         for name, details in found.items():
             if now - details["seen"] > _KNOWN_SECONDS:
                 await self.leave(name)
-        return {
-            name: each for name, each in found.items() if now - each["seen"] < _MISSED * HEARTBEAT_SECONDS
-        }
+        return {name: each for name, each in found.items() if now - each["seen"] < _MISSED * HEARTBEAT_SECONDS}
 
     async def known_type(self, name: str) -> TaskType | None:
         """The type, if a worker offered it within the last day."""

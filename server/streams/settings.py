@@ -189,11 +189,7 @@ def _misspelt(kind: type[CoreSettings], values: Mapping[str, str]) -> Iterator[s
     known = sorted({*kind.model_fields, *kind.sibling_names})
     for name in sorted(values.keys() - set(known)):
         near = difflib.get_close_matches(name, known, n=1)
-        hint = (
-            f"Did you mean {variable(near[0])}?"
-            if near
-            else "Remove it; docs/settings.md lists what there is."
-        )
+        hint = f"Did you mean {variable(near[0])}?" if near else "Remove it; docs/settings.md lists what there is."
         yield f"{variable(name)} is not a setting of Reprise. {hint}"
 
 

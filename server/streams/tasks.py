@@ -81,9 +81,7 @@ class TaskStore:
         call = calls.create(self._keys, task_id, body=body, values=values, lifetimes=self._lifetimes)
         created = await run(self._client, call)
         if created.record is None:
-            raise Conflict(
-                "This Idempotency-Key was used with another request. Use a new key for a new request."
-            )
+            raise Conflict("This Idempotency-Key was used with another request. Use a new key for a new request.")
         record = created.record
         if record.status is Status.PENDING and record.is_queued and "queue_entry" not in record.values:
             await enqueue(self._client, self._keys, queue=record.queue, task_id=task_id)
@@ -95,9 +93,7 @@ class TaskStore:
         """The task. Raises `Unknown`."""
         record = await self.find(parse_task_id(task_id))
         if record is None or record.status is Status.DELETED:
-            raise Unknown(
-                f"There is no task {task_id!r}. It may have been deleted, or its record has expired."
-            )
+            raise Unknown(f"There is no task {task_id!r}. It may have been deleted, or its record has expired.")
         return record
 
     async def find(self, task_id: str) -> TaskRecord | None:
@@ -109,9 +105,7 @@ class TaskStore:
         """Let a pending task run, or an ended one again if `rerun_of` is its newest attempt. Raises `Unknown`."""
         await self.get(task_id)
         await self._index(task_id, only_unfinished=True)
-        reply = await run(
-            self._client, calls.start(self._keys, task_id, rerun_of=rerun_of, lifetimes=self._lifetimes)
-        )
+        reply = await run(self._client, calls.start(self._keys, task_id, rerun_of=rerun_of, lifetimes=self._lifetimes))
         record = await self.get(task_id)
         if reply.outcome == "started":
             await enqueue(self._client, self._keys, queue=record.queue, task_id=task_id)
@@ -158,9 +152,7 @@ class TaskStore:
         found: list[TaskRecord] = []
         after: str | None = None
         async for score, record in self._newest(cursor):
-            if (status is None or record.status is status) and (
-                task_type is None or record.type == task_type
-            ):
+            if (status is None or record.status is status) and (task_type is None or record.type == task_type):
                 if len(found) == limit:
                     return TaskPage(found, after)
                 found.append(record)

@@ -212,9 +212,7 @@ class StreamWriter:
         _log.warning("Redis lost data of task %s; writing %d events back", self._task_id, len(batch.drafts))
         reply = await run(self._client, self._append_call(batch, "repair", self._values))
         if reply.outcome != "stored":
-            self.fence(
-                f"Task {self._task_id} lost data in Redis, and another run or its end is recorded there."
-            )
+            self.fence(f"Task {self._task_id} lost data in Redis, and another run or its end is recorded there.")
         elif self.on_repair:
             self.on_repair()
 
@@ -253,9 +251,7 @@ class StreamWriter:
         )
         renewal = await run(self._client, call)
         if renewal.outcome != "renewed":
-            self.fence(
-                f"The lease of task {self._task_id} ran out, and its record answered {renewal.outcome!r}."
-            )
+            self.fence(f"The lease of task {self._task_id} ran out, and its record answered {renewal.outcome!r}.")
             return False
         self._lease.renewed(asked_at=asked_at)
         return True

@@ -2,7 +2,10 @@
 -- KEYS  1 log, 2 record (the log again where a stream has none)      Touches: nothing.
 -- ARGV  1 first id wanted, inclusive  2 last id wanted or "+"  3 most entries  4 "1" if the stream has a record
 -- Reply {entries, last id or "", "1" if the last entry is terminal, record values or {}, ms since epoch}
-local rows = redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[2], 'COUNT', ARGV[3])
+local rows = {}
+if ARGV[3] ~= '0' then -- XRANGE answers COUNT 0 with nil, not with nothing
+  rows = redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[2], 'COUNT', ARGV[3])
+end
 local last, fields = last_of(KEYS[1])
 local record = {}
 if ARGV[4] == '1' then
