@@ -55,9 +55,7 @@ def dev(
     workers: Annotated[int, typer.Option(min=0, max=64, help="How many workers; 0 for none.")] = 1,
     tasks: Annotated[
         list[str] | None,
-        typer.Option(
-            help="Module with task functions; may be repeated. [default: the demo tasks]", show_default=False
-        ),
+        typer.Option(help="Module with task functions; may be repeated. [default: the demo tasks]", show_default=False),
     ] = None,
     ephemeral: Annotated[bool, typer.Option("--ephemeral", help="Keep nothing after the end.")] = False,
 ) -> None:
@@ -112,14 +110,13 @@ def run_task(
     input: Annotated[str, typer.Option(help="Input of the task, a JSON object.", metavar="JSON")] = "{}",
     url: Annotated[
         str | None,
-        typer.Option(
-            help="Where the server is. [default: REPRISE_HOST and REPRISE_PORT]", show_default=False
-        ),
+        typer.Option(help="Where the server is. [default: REPRISE_HOST and REPRISE_PORT]", show_default=False),
     ] = None,
 ) -> None:
     """Start a task and follow it to its end.
 
-    Survives restarts of the server and of everything behind it. The result goes to stdout, the rest to stderr.
+    Survives restarts of the server and of everything behind it. The result goes to stdout, the rest to
+    stderr.
 
     Exit code: 0 when the task completed, 1 when it failed or was cancelled, 2 when it could not be started,
     130 after Ctrl-C, which stops following but not the task.

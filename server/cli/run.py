@@ -1,0 +1,137 @@
+"""`reprise run`: starts a task over HTTP and follows it to its end."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import random
+import sys
+import time
+import uuid
+from typing import Any, Final, cast
+from urllib.parse import urljoin
+
+import httpx
+
+from server.cli.decoding import Received
+from server.cli.follow import TERMINAL, NoMore, follow, refusal
+from server.cli.screen import Screen, parsed
+from server.streams.settings import CannotStart
+
+_TRIES: Final = 6
+_LONGEST_WAIT_SECONDS: Final = 5.0
+_INTERRUPTED: Final = 130
+_NOBODY: Final = "Nothing answers at {}. Start a server with `reprise dev`, or name another one with --url."
+
+
+class NotStarted(CannotStart):
+    """The caller's: no such type, wrong input, or no server."""
+
+    exit_code = 2
+
+
+def run_and_follow(type: str, input: str, *, url: str) -> int:
+    """Start a task and show it until its end; returns the exit code. Raises `NotStarted`."""
+    body = {"type": type, "input": _object(input)}
+    base = _base(url)
+    try:
+        # A proxy for the outside world must not be asked for this machine.
+        is_local = httpx.URL(base).host in {"127.0.0.1", "localhost", "::1"}
+        with httpx.Client(base_url=base, timeout=10, trust_env=not is_local) as http:
+            return _follow(http, _start(http, body))
+    except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+        raise NotStarted(f"{url!r} is not a URL: {error}. Write it as http://127.0.0.1:8000") from None
+
+
+def _follow(http: httpx.Client, task: dict[str, Any]) -> int:
+    task_url = urljoin(str(http.base_url), f"tasks/{task['id']}")
+    with Screen() as screen:
+        screen.note(f"task {task['id']}")
+        try:
+            ending = _show_until_end(http, task, screen)
+        except KeyboardInterrupt:
+            screen.note(f"no longer following; the task goes on. To cancel it: curl -X POST {task_url}/cancel")
+            return _INTERRUPTED
+    return _outcome(ending or _recorded_ending(http.get(task_url)))
+
+
+def _show_until_end(http: httpx.Client, task: dict[str, Any], screen: Screen) -> Received | None:
+    """The terminal event; None if the stream is over without one for us."""
+    with contextlib.suppress(NoMore):
+        for received in follow(http, urljoin(str(http.base_url), task["events_url"]), screen.note):
+            if received.type in TERMINAL:
+                return received
+            screen.show(received)
+    return None
+
+
+def _recorded_ending(response: httpx.Response) -> Received:
+    """Its events are gone: the record may still know how it ended."""
+    if response.status_code != 200:
+        return Received("error", json.dumps({"error": "the server no longer knows it", "code": "unknown"}), "")
+    task = response.json()
+    event = {"completed": "complete", "cancelled": "cancelled"}.get(task["status"], "error")
+    data = {"result": task.get("result"), "error": task.get("error"), "code": task["status"]}
+    return Received(event, json.dumps(data), "")
+
+
+def _outcome(ending: Received) -> int:
+    values = cast("dict[str, Any]", parsed(ending.data))
+    if ending.type == "complete":
+        print(json.dumps(values.get("result"), ensure_ascii=False))
+        return 0
+    text = f"failed: {values.get('error')} ({values.get('code')})" if ending.type == "error" else "was cancelled"
+    print(f"reprise: The task {text}.", file=sys.stderr)
+    return 1
+
+
+def _start(http: httpx.Client, body: dict[str, Any]) -> dict[str, Any]:
+    """POST the task; the same key on every try, so that a lost answer does not start it twice."""
+    headers = {"idempotency-key": uuid.uuid4().hex}
+    reason = ""
+    for number in range(_TRIES):
+        try:
+            response = http.post("tasks", json=body, headers=headers)
+        except httpx.TransportError as error:
+            if isinstance(error, httpx.ConnectError) and number == 0:
+                raise NotStarted(_NOBODY.format(http.base_url)) from None
+            reason = str(error) or type(error).__name__
+            delay = min(_LONGEST_WAIT_SECONDS, 0.2 * 2**number)
+        else:
+            if response.status_code < 300:
+                return _task_of(response)
+            if response.status_code < 500:
+                raise NotStarted(refusal(response))
+            reason = refusal(response)
+            delay = min(_LONGEST_WAIT_SECONDS, _retry_after(response))
+        time.sleep(delay * random.uniform(0.75, 1.25))
+    raise NotStarted(f"The task could not be started, {_TRIES} times in a row. {reason}")
+
+
+def _task_of(response: httpx.Response) -> dict[str, Any]:
+    try:
+        task = response.json()
+        return {"id": str(task["id"]), "events_url": str(task["events_url"])}
+    except (ValueError, KeyError, TypeError):
+        raise NotStarted(f"What answers at {response.url} is not Reprise. Name its server with --url.") from None
+
+
+def _retry_after(response: httpx.Response) -> float:
+    text = response.headers.get("retry-after", "")
+    return float(text) if text.isascii() and text.isdigit() else 1.0
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise NotStarted(f"--input is not JSON: {error}. Write an object, such as '{{\"seconds\": 5}}'.") from None
+    if not isinstance(value, dict):
+        raise NotStarted(f"--input is {text[:80]!r}, but an input is a JSON object, such as '{{\"seconds\": 5}}'.")
+    return value  # pyright: ignore[reportUnknownVariableType]
+
+
+def _base(url: str) -> str:
+    if "://" not in url:
+        url = f"http://{url}"
+    return url.rstrip("/") + "/"
