@@ -1,0 +1,200 @@
+"""The composition root: builds everything a server process has from its settings, runs it, and ends it.
+
+Nothing is dialled before the lifespan begins, and the lifespan does not wait for Redis: a server starts without it,
+says so, is not ready, and recovers by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import socket
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from secrets import token_hex
+from typing import Final
+
+from starlette.applications import Starlette
+
+from server.fanout import Hub, HubOptions
+from server.settings import ServerSettings
+from server.streams.announcements import Announcer
+from server.streams.calls import Lifetimes
+from server.streams.connections import AsyncClient, connect, execute
+from server.streams.doorbell import Doorbells
+from server.streams.errors import LogUnavailable
+from server.streams.keys import Keys
+from server.streams.log import Log
+from server.streams.reaper import Reaper
+from server.streams.registry import Registry
+from server.streams.suitability import examine
+from server.streams.tasks import TaskStore
+from server.web.health import Readiness
+from server.web.refusals import EXCEPTION_HANDLERS, Refusals
+from server.web.routes import routes
+from server.web.state import Limits, State
+
+_logger = logging.getLogger(__name__)
+
+_BACKOFF_SECONDS: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
+#: Between two looks at a Redis that answers but cannot be used: somebody may be changing its settings.
+_UNSUITABLE_SECONDS: Final = 5.0
+_DRAIN_POLL_SECONDS: Final = 0.05
+#: A record answers for its task after the log has gone, and is needed longer than it.
+_RECORD_LIFETIMES: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What one process is made of."""
+
+    commands: AsyncClient
+    #: Has no read timeout: between two rings there may be hours.
+    bells: AsyncClient
+    doorbells: Doorbells
+    hub: Hub
+    reaper: Reaper
+    announcer: Announcer
+    state: State
+
+
+def create_app(settings: ServerSettings) -> Starlette:
+    """The application. `app.state.drain` ends every stream in order; `app.state.hub` tells how many there are."""
+    parts = _build(settings)
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncGenerator[State]:
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(parts.commands.aclose)
+            stack.push_async_callback(parts.bells.aclose)
+            await stack.enter_async_context(_running(parts))
+            yield parts.state
+
+    app = Starlette(routes=routes(), exception_handlers=EXCEPTION_HANDLERS, lifespan=lifespan)
+    app.router.redirect_slashes = False
+    app.state.drain = lambda: _drain(parts, deadline_seconds=settings.drain_seconds)
+    app.state.hub = parts.hub
+    return app
+
+
+def _build(settings: ServerSettings) -> _Parts:
+    url = settings.redis_url.get_secret_value()
+    name = f"reprise-server-{socket.gethostname()}"
+    commands = connect(url, name=name)
+    bells = connect(url, name=f"{name}-doorbells", socket_timeout=None)
+    keys = Keys(settings.prefix)
+    lifetimes = _lifetimes(settings.retention_seconds)
+    log = Log(commands, keys, lifetimes=lifetimes, max_events=settings.max_stream_events)
+    doorbells = Doorbells(bells, home=keys.bell(f"home.{token_hex(8)}"))
+
+    def may_judge_expired() -> bool:
+        return doorbells.connected_seconds >= settings.lease_seconds
+
+    announcer = Announcer(log)
+    store = TaskStore(commands, keys, announcer, lifetimes=lifetimes, may_judge_expired=may_judge_expired)
+    hub = Hub(log, doorbells, options=_hub_options(settings))
+    reaper = Reaper(commands, keys, store, interval_seconds=settings.lease_seconds, may_judge_expired=may_judge_expired)
+    state = State(
+        store=store,
+        registry=Registry(commands, keys),
+        hub=hub,
+        readiness=Readiness(ping=lambda: execute(commands, "PING"), is_live=lambda: hub.is_live),
+        refusals=Refusals(),
+        limits=Limits(
+            max_connections=settings.max_connections,
+            max_body_bytes=int(settings.max_event_bytes),
+            max_attempts=settings.max_attempts,
+        ),
+    )
+    return _Parts(commands, bells, doorbells, hub, reaper, announcer, state)
+
+
+def _lifetimes(retention_seconds: float) -> Lifetimes:
+    retention_ms = int(retention_seconds * 1000)
+    return Lifetimes(
+        live_ms=max(Lifetimes.live_ms, retention_ms),
+        retention_ms=retention_ms,
+        record_ms=retention_ms * _RECORD_LIFETIMES,
+    )
+
+
+def _hub_options(settings: ServerSettings) -> HubOptions:
+    return HubOptions(
+        heartbeat_seconds=settings.heartbeat_seconds,
+        max_stream_seconds=settings.max_stream_seconds,
+        sweep_seconds=settings.sweep_seconds,
+        window_bytes=int(settings.window_bytes),
+        lease_seconds=settings.lease_seconds,
+    )
+
+
+@asynccontextmanager
+async def _running(parts: _Parts) -> AsyncGenerator[None]:
+    """The loops of the process, each in an asyncio task of its own that is started again if it fails."""
+    loops: dict[str, Callable[[], Awaitable[None]]] = {
+        "doorbells": parts.doorbells.run,
+        "hub": parts.hub.run,
+        "reaper": parts.reaper.run,
+        "start": lambda: _check_redis(parts),
+    }
+    tasks = [asyncio.create_task(_supervise(name, loop), name=name) for name, loop in loops.items()]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _supervise(name: str, loop: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        try:
+            await loop()
+        except Exception:  # a supervised loop: a bug in one round must not end the process's live side for good
+            _logger.exception("The loop %r failed and is started again", name)
+        else:
+            return
+        await asyncio.sleep(random.uniform(0.5, 1.5))
+
+
+async def _check_redis(parts: _Parts) -> None:
+    """Wait for Redis, check it, and tell the world that this server has started."""
+    readiness = parts.state["readiness"]
+    failures = 0
+    while readiness.unsuitable != []:
+        try:
+            found = await examine(parts.commands)
+        except LogUnavailable as error:
+            if failures == 0:
+                _logger.warning("Redis cannot be reached, trying again until it can: %s", error)
+            await asyncio.sleep(_backoff_seconds(failures))
+            failures += 1
+            continue
+        if readiness.unsuitable is None:
+            for sentence in found.warnings:
+                _logger.warning("%s", sentence)
+        if list(found.refusals) != readiness.unsuitable:
+            for sentence in found.refusals:
+                _logger.error("This Redis cannot be used: %s", sentence)
+        readiness.unsuitable = list(found.refusals)
+        if found.refusals:
+            await asyncio.sleep(_UNSUITABLE_SECONDS)
+    if failures:
+        _logger.info("Redis answers now")
+    await parts.announcer.info("A server has started.")
+
+
+def _backoff_seconds(failures: int) -> float:
+    return _BACKOFF_SECONDS[min(failures, len(_BACKOFF_SECONDS) - 1)] * random.uniform(0.7, 1.3)
+
+
+async def _drain(parts: _Parts, *, deadline_seconds: float) -> None:
+    """Take no more streams, end those there are, and return when they have ended or at the deadline."""
+    parts.state["readiness"].is_draining = True
+    parts.hub.drain()
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + deadline_seconds
+    while parts.hub.subscribers and loop.time() < deadline:  # noqa: ASYNC110 (once per process; the hub has no event)
+        await asyncio.sleep(_DRAIN_POLL_SECONDS)

@@ -1,0 +1,6 @@
+"""HTTP: everything a browser or a program can ask of a server. Knows no Redis command and reads no settings.
+
+`routes` lists every path. `tasks`, `follow`, `countdown`, `health` and `page` are its endpoints; `bodies`, `inputs` and
+`cursors` check what comes in; `event_stream` is the response that lasts; `problems` and `refusals` are the answers when
+something is wrong or in the way. `state` is what endpoints find in `request.state`.
+"""

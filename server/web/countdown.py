@@ -1,0 +1,85 @@
+"""`GET /stream/countdown/{seconds}`: a task that a plain EventSource starts by connecting.
+
+Invariant: only a browser's EventSource starts one, not a link preview or a prefetch; and it starts one only the first
+time. The ids name the task's stream, so every reconnect continues that very countdown, on any server.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from starlette.responses import Response
+
+from server.streams.cursor import parse_composite
+from server.streams.errors import InvalidCursor, InvalidInput, Unknown
+from server.streams.names import parse_task_id, task_of_stream, task_stream
+from server.streams.records import Status
+from server.streams.tasks import NewTask
+from server.web.cursors import cursor_text, start_of_parameters
+from server.web.event_stream import accepts_event_stream
+from server.web.follow import admit, answer, head_response, open_stream
+from server.web.problems import Problem, shown
+from server.web.refusals import Busy
+
+if TYPE_CHECKING:
+    from server.fanout import Start
+    from server.web.state import WebRequest
+
+_TYPE: Final = "countdown"
+_MOST_SECONDS: Final = 60
+_NUMBER: Final = re.compile(r"[0-9]{1,9}")
+
+
+async def countdown(request: WebRequest) -> Response:
+    seconds = _seconds(request.path_params["seconds"])
+    parameters = start_of_parameters(request)
+    text = cursor_text(request)
+    if text is not None:
+        return await _continue(request, text, parameters)
+    if not accepts_event_stream(request) or "sec-purpose" in request.headers:
+        raise Problem(
+            406,
+            "Connecting here starts a countdown, so it takes an EventSource: "
+            "a GET with 'Accept: text/event-stream' that is no prefetch.",
+        )
+    if request.method == "HEAD":
+        return head_response()
+    return await _begin(request, seconds, parameters)
+
+
+def _seconds(text: str) -> int:
+    if _NUMBER.fullmatch(text) and 1 <= int(text) <= _MOST_SECONDS:
+        return int(text)
+    raise Problem(400, f"{shown(text)} is no number of seconds from 1 to {_MOST_SECONDS}. Use /stream/countdown/10.")
+
+
+async def _begin(request: WebRequest, seconds: int, parameters: Start) -> Response:
+    admit(request)
+    task_type = await request.state["registry"].known_type(_TYPE)
+    if task_type is None:
+        raise Busy("No worker offers 'countdown' yet. Come back when one has started.")
+    attempts = task_type.max_attempts or request.state["limits"].max_attempts
+    new = NewTask(_TYPE, {"seconds": seconds}, max_attempts=attempts)
+    record = await request.state["store"].create(new)
+    stream = task_stream(record.id)
+    start = replace(parameters, id_prefix=f"{stream}:", announce_position=True)
+    return await answer(request, await request.state["hub"].subscribe(stream, start))
+
+
+async def _continue(request: WebRequest, text: str, parameters: Start) -> Response:
+    stream = text.rpartition(":")[0]
+    try:
+        task_id = parse_task_id(task_of_stream(stream) or "")
+    except InvalidInput:
+        raise InvalidCursor(
+            f"The cursor {shown(text)} names no countdown. Send back an id exactly as it was received from this "
+            "address, such as 'tasks.k5x2:1795343970123-3'."
+        ) from None
+    position = parse_composite(text, [stream])[stream]
+    record = await request.state["store"].find(task_id)
+    # A deleted task leaves a marker without a type: its reader is told that it is over.
+    if record is None or (record.status is not Status.DELETED and record.type != _TYPE):
+        raise Unknown(f"There is no countdown {task_id!r}. It may have been deleted, or its record has expired.")
+    return await open_stream(request, stream, replace(parameters, cursor=position, id_prefix=f"{stream}:"))

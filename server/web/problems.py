@@ -1,0 +1,79 @@
+"""Problem documents (RFC 9457): what a request is told that somebody has to change.
+
+Invariant: every refusal outside an event stream has this form, with a `detail` a person can act on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from starlette.responses import JSONResponse
+
+#: Longer values are cut where an error text repeats them: the reader knows what was sent.
+_SHOWN_CHARACTERS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """What is wrong with one part of a body. `pointer` is a JSON Pointer as a URI fragment: `#/input/seconds`."""
+
+    pointer: str
+    detail: str
+
+
+class Problem(Exception):
+    """The caller's: raised by endpoints, answered with a problem document."""
+
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        *,
+        errors: Sequence[FieldError] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.errors = errors
+        self.headers = headers
+
+
+class ProblemResponse(JSONResponse):
+    """A problem document. Its type is `about:blank`: the status says what kind it is, `detail` the rest."""
+
+    media_type = "application/problem+json"
+
+    def __init__(self, status: int, detail: str, *, headers: Mapping[str, str] | None = None, **members: Any) -> None:
+        document = {
+            "type": "about:blank",
+            "title": HTTPStatus(status).phrase,
+            "status": status,
+            "detail": detail,
+        }
+        super().__init__({**document, **members}, status, headers)
+        self.headers.setdefault("cache-control", "no-store")
+
+
+def response_of(problem: Problem) -> ProblemResponse:
+    """The problem as a response."""
+    members: dict[str, Any] = {}
+    if problem.errors:
+        members["errors"] = [{"pointer": each.pointer, "detail": each.detail} for each in problem.errors]
+    return ProblemResponse(problem.status, problem.detail, headers=problem.headers, **members)
+
+
+def invalid(*errors: FieldError) -> Problem:
+    """A 422 about these fields."""
+    detail = " ".join(f"{error.pointer.removeprefix('#/')}: {error.detail}" for error in errors)
+    return Problem(422, detail, errors=errors)
+
+
+def shown(value: object) -> str:
+    """The value for an error text: its repr, cut if it is long."""
+    text = value[: _SHOWN_CHARACTERS + 1] if isinstance(value, str) else value
+    found = repr(text)
+    return found if len(found) <= _SHOWN_CHARACTERS + 2 else f"{found[:_SHOWN_CHARACTERS]}…"

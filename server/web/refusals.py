@@ -1,0 +1,143 @@
+"""Answers to requests that something stands in the way of, and the handlers that turn exceptions into answers.
+
+Invariant: an EventSource is never stranded. A browser gives up for good on any status but 200, so a GET that accepts
+an event stream is answered 200, `retry:`, end, whatever the passing trouble is; others get 503 and `Retry-After`.
+Browsers do not back off, so the time they are told grows with the number of those who were refused lately.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from time import monotonic
+from typing import Any, Final, cast
+
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from server.fanout.frames import retry_frame
+from server.streams.errors import Conflict, InvalidInput, LogUnavailable, TooLarge, Unknown
+from server.web.event_stream import STREAM_HEADERS, is_event_source
+from server.web.problems import Problem, ProblemResponse, response_of, shown
+from server.web.state import AnyRequest
+
+_logger = logging.getLogger(__name__)
+
+#: Refusals count for this long: about as long as an outage that nobody has to hear of.
+_REMEMBERED_SECONDS: Final = 60.0
+#: Readers come back at this rate, all together: a rate that one server answers with ease.
+_RETURNING_PER_SECOND: Final = 100
+_LONGEST_RETRY_MS: Final = 60_000
+_SHORTEST_RETRY_MS: Final = 500
+_USUAL_RETRY_MS: Final = 2000
+#: What an EventSource may be answered besides 200 and 204; the countdown's 406 is for what is none.
+_UNDERSTOOD: Final = frozenset({400, 401, 403, 404, 406})
+
+
+class Busy(Exception):
+    """Nobody's: the request is fine, and would be answered a little later or by another replica."""
+
+
+class Refusals:
+    """Counts refusals and says when the next refused reader should come back."""
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        self._clock = clock
+        #: When each was refused, oldest first. As many as decide anything: beyond, the longest time is told anyway.
+        self._recent: deque[float] = deque(maxlen=_LONGEST_RETRY_MS * _RETURNING_PER_SECOND // 1000)
+
+    def next_retry_ms(self) -> int:
+        """Count one more, and return its time to come back, jittered."""
+        now = self._clock()
+        while self._recent and now - self._recent[0] > _REMEMBERED_SECONDS:
+            self._recent.popleft()
+        self._recent.append(now)
+        middle = max(_USUAL_RETRY_MS, len(self._recent) * 1000 // _RETURNING_PER_SECOND)
+        return max(_SHORTEST_RETRY_MS, min(_LONGEST_RETRY_MS, int(middle * random.uniform(0.5, 1.5))))
+
+
+def refuse(request: AnyRequest, reason: str, *, headers: Mapping[str, str] | None = None) -> Response:
+    """200, `retry:`, end: come back later."""
+    refusals = cast("Refusals", request.state["refusals"])
+    comment = " ".join(reason.split())
+    body = retry_frame(refusals.next_retry_ms()) + f": {comment}\n\n".encode()
+    response = Response(body, headers=STREAM_HEADERS)
+    response.headers.update(headers or {})
+    return response
+
+
+def busy_response(request: AnyRequest, reason: str) -> Response:
+    """The answer to a request that may succeed later."""
+    if is_event_source(request):
+        return refuse(request, reason)
+    refusals = cast("Refusals", request.state["refusals"])
+    seconds = max(1, round(refusals.next_retry_ms() / 1000))
+    return ProblemResponse(503, reason, headers={"retry-after": str(seconds)})
+
+
+async def _on_problem(request: AnyRequest, error: Exception) -> Response:
+    return response_of(cast("Problem", error))
+
+
+async def _on_busy(request: AnyRequest, error: Exception) -> Response:
+    return busy_response(request, str(error))
+
+
+async def _on_unavailable(request: AnyRequest, error: Exception) -> Response:
+    _logger.debug("%s %s was refused: %s", request.method, request.url.path, error)
+    return busy_response(request, "The event log cannot be reached at the moment. Try again shortly.")
+
+
+async def _on_invalid(request: AnyRequest, error: Exception) -> Response:
+    return ProblemResponse(400, str(error))
+
+
+async def _on_too_large(request: AnyRequest, error: Exception) -> Response:
+    return ProblemResponse(413, str(error))
+
+
+async def _on_unknown(request: AnyRequest, error: Exception) -> Response:
+    return ProblemResponse(404, str(error))
+
+
+async def _on_conflict(request: AnyRequest, error: Exception) -> Response:
+    return ProblemResponse(409, str(error))
+
+
+async def _on_http(request: AnyRequest, error: Exception) -> Response:
+    """Starlette's own: unknown paths and methods."""
+    found = cast("HTTPException", error)
+    status, headers = found.status_code, found.headers
+    if is_event_source(request) and status not in _UNDERSTOOD:
+        status, headers = 404, None
+    path = shown(request.url.path)
+    if status == 404:
+        detail = f"There is nothing to {request.method} at {path}. docs/api.md lists every address."
+    elif status == 405:
+        allowed = (headers or {}).get("Allow", "another method")
+        detail = f"{path} does not take {request.method}. Use {allowed}."
+    else:
+        detail = found.detail
+    return ProblemResponse(status, detail, headers=headers)
+
+
+async def _on_unexpected(request: AnyRequest, error: Exception) -> Response:
+    """A bug of ours. The exception goes on to the server, which logs it with its traceback."""
+    if is_event_source(request):
+        return refuse(request, "Something went wrong in the server.")
+    return ProblemResponse(500, "Something went wrong in the server; its log says what.")
+
+
+EXCEPTION_HANDLERS: Final[dict[Any, Callable[[AnyRequest, Exception], Awaitable[Response]]]] = {
+    Problem: _on_problem,
+    Busy: _on_busy,
+    LogUnavailable: _on_unavailable,
+    InvalidInput: _on_invalid,
+    TooLarge: _on_too_large,
+    Unknown: _on_unknown,
+    Conflict: _on_conflict,
+    HTTPException: _on_http,
+    Exception: _on_unexpected,
+}

@@ -1,0 +1,48 @@
+"""Every path of the server, in the order in which they are tried: streams first, the page last.
+
+A route of Starlette answers HEAD where it answers GET; event streams then send headers only and start nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Mount, Route
+
+from server.web import follow, health, tasks
+from server.web.countdown import countdown
+from server.web.page import Page
+from server.web.state import WebRequest
+
+Endpoint: TypeAlias = Callable[[WebRequest], Awaitable[Response]]
+
+
+def routes() -> list[BaseRoute]:
+    """What `server.app` gives to Starlette."""
+    page = Page()
+    return [
+        Route("/tasks/stream", follow.all_task_events, methods=["GET"]),
+        Route("/tasks/{id}/events", follow.task_events, methods=["GET"]),
+        Route("/stream/system", follow.system_events, methods=["GET"]),
+        Route("/stream/countdown/{seconds}", countdown, methods=["GET"]),
+        Route("/task-types", tasks.task_types, methods=["GET"]),
+        _route("/tasks", GET=tasks.list_tasks, POST=tasks.create_task),
+        _route("/tasks/{id}", GET=tasks.get_task, DELETE=tasks.delete_task),
+        Route("/tasks/{id}/execute", tasks.execute_task, methods=["POST"]),
+        Route("/tasks/{id}/cancel", tasks.cancel_task, methods=["POST"]),
+        Route("/health/live", health.live, methods=["GET"]),
+        Route("/health/ready", health.ready, methods=["GET"]),
+        Mount("/console", page),
+        Route("/", page, methods=["GET"]),
+    ]
+
+
+def _route(path: str, **endpoints: Endpoint) -> Route:
+    """One route for all methods of a path, so that a refused method is told of all the others."""
+
+    async def endpoint(request: WebRequest) -> Response:
+        return await endpoints["GET" if request.method == "HEAD" else request.method](request)
+
+    return Route(path, endpoint, methods=list(endpoints))

@@ -1,0 +1,43 @@
+"""What every endpoint works with, built once by `server.app` and found in `request.state`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
+
+from starlette.requests import Request
+
+if TYPE_CHECKING:
+    from server.fanout import Hub
+    from server.streams.registry import Registry
+    from server.streams.tasks import TaskStore
+    from server.web.health import Readiness
+    from server.web.refusals import Refusals
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much one server takes."""
+
+    #: Event streams at a time; beyond, readers are asked to come back.
+    max_connections: int
+    #: Of a request body, and so of a task's input.
+    max_body_bytes: int
+    #: Runs of a task whose type does not say.
+    max_attempts: int
+
+
+class State(TypedDict):
+    """`request.state`, item by item."""
+
+    store: TaskStore
+    registry: Registry
+    hub: Hub
+    readiness: Readiness
+    refusals: Refusals
+    limits: Limits
+
+
+WebRequest: TypeAlias = "Request[State]"
+#: For what looks at the request alone.
+AnyRequest: TypeAlias = "Request[Any]"

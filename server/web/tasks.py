@@ -1,0 +1,208 @@
+"""Tasks over HTTP: what there is to run, creating, listing, looking up, starting, cancelling and deleting."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import TYPE_CHECKING, Any, Final
+
+from starlette.responses import JSONResponse, Response
+
+from server.fanout import Start
+from server.streams.errors import LogUnavailable
+from server.streams.names import task_stream
+from server.streams.records import Status
+from server.streams.tasks import NewTask
+from server.web.bodies import read_object
+from server.web.cursors import start_of
+from server.web.event_stream import accepts_event_stream
+from server.web.follow import admit, answer, open_stream, task_id_of
+from server.web.inputs import check_input
+from server.web.problems import FieldError, Problem, invalid, shown
+from server.web.refusals import refuse
+
+if TYPE_CHECKING:
+    from server.streams.registry import TaskType
+    from server.web.state import WebRequest
+
+_MEMBERS: Final = frozenset({"type", "input", "title", "execute"})
+#: Titles are for lists on a screen.
+_LONGEST_TITLE: Final = 200
+_LONGEST_KEY: Final = 255
+_USUAL_PAGE: Final = 50
+_LARGEST_PAGE: Final = 100
+#: `<ms since epoch>-<task id>`, as `TaskStore.list` makes it.
+_LIST_CURSOR: Final = re.compile(r"[0-9]{1,15}-[A-Za-z0-9._-]{1,128}")
+_LISTED_STATUSES: Final = [status.value for status in Status if status is not Status.DELETED]
+
+
+async def task_types(request: WebRequest) -> Response:
+    offered = await request.state["registry"].live_types()
+    return _json(
+        {
+            "task_types": [
+                {"name": each.name, "description": each.description, "input_schema": each.input_schema}
+                for each in offered
+            ]
+        }
+    )
+
+
+async def create_task(request: WebRequest) -> Response:
+    key = _idempotency_key(request)
+    body = await read_object(request, max_bytes=request.state["limits"].max_body_bytes, known=_MEMBERS)
+    new = await _new_task(request, body)
+    as_stream = accepts_event_stream(request)
+    if as_stream:
+        admit(request)
+    record = await request.state["store"].create(new, idempotency_key=key)
+    if as_stream:
+        return await _started_stream(request, record.id, Start(at="earliest"))
+    return _json(record.as_json(), status=202 if new.execute else 201, headers={"location": f"/tasks/{record.id}"})
+
+
+async def list_tasks(request: WebRequest) -> Response:
+    query = request.query_params
+    page = await request.state["store"].list(
+        status=_status(query.get("status")),
+        task_type=query.get("type") or None,
+        limit=_limit(query.get("limit")),
+        cursor=_list_cursor(query.get("cursor")),
+    )
+    return _json({"tasks": [record.as_json() for record in page.tasks], "next": page.next_cursor})
+
+
+async def get_task(request: WebRequest) -> Response:
+    record = await request.state["store"].get(task_id_of(request))
+    return _json(record.as_json())
+
+
+async def delete_task(request: WebRequest) -> Response:
+    await request.state["store"].delete(task_id_of(request))
+    return Response(status_code=204)
+
+
+async def cancel_task(request: WebRequest) -> Response:
+    record = await request.state["store"].cancel(task_id_of(request))
+    return _json(record.as_json(), status=202)
+
+
+async def execute_task(request: WebRequest) -> Response:
+    task_id = task_id_of(request)
+    start = start_of(request)
+    body = await read_object(request, max_bytes=request.state["limits"].max_body_bytes, known={"rerun_of"})
+    rerun_of = _rerun_of(body)
+    if start.cursor is not None:
+        # A reader that has been here before only wants to go on: whatever it started may have ended meanwhile.
+        await request.state["store"].get(task_id)
+        return await open_stream(request, task_stream(task_id), start)
+    await request.state["store"].get(task_id)
+    admit(request)
+    await request.state["store"].start(task_id, rerun_of=rerun_of)
+    return await _started_stream(request, task_id, start)
+
+
+async def _started_stream(request: WebRequest, task_id: str, start: Start) -> Response:
+    """The stream of a task that has been started: from here on a refusal must say where it can be followed."""
+    headers = {"location": f"/tasks/{task_id}"}
+    try:
+        subscription = await request.state["hub"].subscribe(task_stream(task_id), start)
+    except LogUnavailable:
+        return refuse(request, f"The task has been started; follow it at /tasks/{task_id}/events", headers=headers)
+    return await answer(request, subscription, headers=headers)
+
+
+async def _new_task(request: WebRequest, body: dict[str, Any]) -> NewTask:
+    errors = [*_type_errors(body), *_title_errors(body), *_shape_errors(body)]
+    if errors:
+        raise invalid(*errors)
+    task_type = await _known_type(request, body["type"])
+    value: dict[str, Any] = body.get("input", {})
+    if errors := check_input(task_type, value):
+        raise invalid(*errors)
+    return NewTask(
+        task_type.name,
+        value,
+        title=body.get("title"),
+        max_attempts=task_type.max_attempts or request.state["limits"].max_attempts,
+        execute=body.get("execute", True),
+    )
+
+
+async def _known_type(request: WebRequest, name: str) -> TaskType:
+    found = await request.state["registry"].known_type(name)
+    if found:
+        return found
+    offered = [each.name for each in await request.state["registry"].live_types()]
+    hint = f"Workers offer {', '.join(offered)}." if offered else "No worker is connected."
+    raise invalid(FieldError("#/type", f"There is no task type {shown(name)}. {hint}"))
+
+
+def _type_errors(body: dict[str, Any]) -> list[FieldError]:
+    name = body.get("type")
+    if isinstance(name, str) and name:
+        return []
+    text = "This is required." if name is None else f"{shown(name)} does not name a task type."
+    return [FieldError("#/type", f"{text} GET /task-types lists them.")]
+
+
+def _title_errors(body: dict[str, Any]) -> list[FieldError]:
+    title = body.get("title")
+    if title is None:
+        return []
+    if not isinstance(title, str) or not 1 <= len(title) <= _LONGEST_TITLE:
+        return [FieldError("#/title", f"{shown(title)} is not a title. Use text of 1 to {_LONGEST_TITLE} characters.")]
+    if any(unicodedata.category(character) in {"Cc", "Cs"} for character in title):
+        return [FieldError("#/title", f"{shown(title)} has control characters. Leave them out.")]
+    return []
+
+
+def _shape_errors(body: dict[str, Any]) -> list[FieldError]:
+    errors: list[FieldError] = []
+    if not isinstance(body.get("input", {}), dict):
+        errors.append(FieldError("#/input", f"{shown(body['input'])} is not an object. Use {{…}}, or leave it out."))
+    if not isinstance(body.get("execute", True), bool):
+        errors.append(FieldError("#/execute", f"{shown(body['execute'])} is not a boolean. Use true or false."))
+    return errors
+
+
+def _rerun_of(body: dict[str, Any]) -> int | None:
+    value = body.get("rerun_of")
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value < 2**31):
+        return value
+    raise invalid(
+        FieldError("#/rerun_of", f"{shown(value)} is not an attempt. Use the task's newest 'attempt', 1 or more.")
+    )
+
+
+def _idempotency_key(request: WebRequest) -> str | None:
+    key = request.headers.get("idempotency-key")
+    if key is None or (1 <= len(key) <= _LONGEST_KEY and key.isprintable()):
+        return key
+    raise Problem(400, f"The Idempotency-Key {shown(key)} does not work. Use 1 to {_LONGEST_KEY} printable characters.")
+
+
+def _limit(text: str | None) -> int:
+    if not text:
+        return _USUAL_PAGE
+    if re.fullmatch(r"[1-9][0-9]{0,2}", text) and int(text) <= _LARGEST_PAGE:
+        return int(text)
+    raise Problem(400, f"'limit' is {shown(text)}. Use a number from 1 to {_LARGEST_PAGE}.")
+
+
+def _status(text: str | None) -> Status | None:
+    if not text:
+        return None
+    if text in _LISTED_STATUSES:
+        return Status(text)
+    raise Problem(400, f"'status' is {shown(text)}. Use one of {', '.join(_LISTED_STATUSES)}.")
+
+
+def _list_cursor(text: str | None) -> str | None:
+    if not text or _LIST_CURSOR.fullmatch(text):
+        return text or None
+    raise Problem(400, f"'cursor' is {shown(text)}. Use the 'next' of the page before, exactly as it was received.")
+
+
+def _json(content: dict[str, Any], *, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return JSONResponse(content, status, {"cache-control": "no-store", **(headers or {})})
