@@ -49,8 +49,8 @@ class _Watch:
 
     tail: Tail
     subscriptions: set[Subscription]
-    #: Set once the doorbell is subscribed (or was given up on).
-    ready: asyncio.Event
+    #: Done once the doorbell is subscribed (or was given up on).
+    ready: asyncio.Task[None]
     users: int = 0
 
 
@@ -102,13 +102,10 @@ class Hub:
     async def subscribe(self, stream: str, start: Start) -> Subscription:
         """Open a subscription. Raises `Unknown` for a task nobody knows, `LogUnavailable` if Redis is away."""
         key = (stream, start.all_attempts)
-        watch = self._watches.get(key)
-        if watch is None:
-            watch = _Watch(Tail(self._log, stream, all_attempts=start.all_attempts, window_bytes=self._options.window_bytes), set(), asyncio.Event())  # fmt: skip
-            self._watches[key] = watch
+        watch = self._watches.get(key) or self._watch(key)
         watch.users += 1
         try:
-            await self._ready(watch)
+            await asyncio.shield(watch.ready)  # one that leaves must not stop it for the others
             subscription = await self._first_look(watch, start, key)
         except BaseException:
             self._leave(key, watch)
@@ -126,13 +123,14 @@ class Hub:
                 subscription.drain()
             watch.tail.wake()
 
-    async def _ready(self, watch: _Watch) -> None:
-        """Listen before the first look: what is appended after the look then rings."""
-        if watch.users == 1 and not watch.ready.is_set():
-            stream = watch.tail.stream
-            await self._doorbells.watch(self._log.keys.bell(stream), lambda payload: self._ring(stream, payload))
-            watch.ready.set()
-        await watch.ready.wait()
+    def _watch(self, key: tuple[str, bool]) -> _Watch:
+        """Listen before anybody looks: what is appended after a look then rings."""
+        stream, all_attempts = key
+        tail = Tail(self._log, stream, all_attempts=all_attempts, window_bytes=self._options.window_bytes)
+        listening = self._doorbells.watch(self._log.keys.bell(stream), lambda payload: self._ring(stream, payload))
+        ready = asyncio.create_task(listening, name=f"watch {stream}")
+        self._watches[key] = watch = _Watch(tail, set(), ready)
+        return watch
 
     async def _first_look(self, watch: _Watch, start: Start, key: tuple[str, bool]) -> Subscription:
         tail = watch.tail
@@ -144,9 +142,8 @@ class Hub:
             verdict = await tail.look(cursor)
         if verdict.state is State.GONE:
             raise Unknown(f"There is no stream {tail.stream!r}: no such task, or it was deleted and has expired.")
-        subscription = Subscription(
-            tail, start, cursor=cursor, first=verdict, pace=self._pace, on_close=lambda: self._close(key, watch, subscription)
-        )  # fmt: skip
+        subscription = Subscription(tail, start, cursor=cursor, first=verdict, pace=self._pace)
+        subscription.on_close = lambda: self._close(key, watch, subscription)
         return subscription
 
     def _close(self, key: tuple[str, bool], watch: _Watch, subscription: Subscription) -> None:
@@ -158,7 +155,6 @@ class Hub:
         if watch.users:
             return
         self._watches.pop(key, None)
-        watch.ready.set()
         stream = key[0]
         if (stream, not key[1]) not in self._watches:
             leaving = asyncio.ensure_future(self._unwatch(stream))

@@ -68,25 +68,17 @@ class Pace:
 
 
 class Subscription:
-    """A subscriber from its first look to its end. `frames` may be iterated once; `aclose` may be called at any time."""
+    """A subscriber from its first look to its end. `frames` is iterated once; `aclose` may be called at any time."""
 
-    def __init__(
-        self,
-        tail: Tail,
-        start: Start,
-        *,
-        cursor: EventId,
-        first: Verdict,
-        pace: Pace,
-        on_close: Callable[[], None],
-    ) -> None:
+    def __init__(self, tail: Tail, start: Start, *, cursor: EventId, first: Verdict, pace: Pace) -> None:
         self._tail = tail
         self._start = start
         self._cursor = cursor
         #: The look that decided whether there is anything to stream; used instead of a second one.
         self._pending: Verdict | None = first
         self._pace = pace
-        self._on_close: Callable[[], None] | None = on_close
+        #: Set by the hub; called once.
+        self.on_close: Callable[[], None] | None = None
         self._is_draining = False
         self._lost_since: float | None = None
         self._told_gap_at: EventId | None = None
@@ -105,49 +97,46 @@ class Subscription:
 
     async def aclose(self) -> None:
         """Leave the hub; for a response that never iterates."""
-        if self._on_close:
-            self._on_close()
-            self._on_close = None
+        on_close, self.on_close = self.on_close, None
+        if on_close:
+            on_close()
 
     async def frames(self) -> AsyncIterator[bytes]:
         """Blocks of SSE, one write each, until the stream ends, the age is reached or the server drains."""
         try:
+            deadline = monotonic() + self._pace.max_age * random.uniform(0.8, 1.0)
+            sent_at: float | None = None
             if self._start.announce_position:
                 yield self._position()
-            deadline = monotonic() + self._pace.max_age * random.uniform(0.8, 1.0)
-            has_sent = self._start.announce_position
+                sent_at = monotonic()
             while not self._is_ended:
                 seen = self._tail.version
                 block = await self._take()
-                if block or (not has_sent and not self._is_ended):
-                    yield block or self._position()
-                    has_sent = True
-                    continue
-                if self._is_ended:
+                if not block and not self._is_ended:
+                    block = self._idle(sent_at)
+                if block:
+                    yield block
+                    sent_at = monotonic()
+                elif self._is_draining or monotonic() >= deadline:
+                    yield retry_frame(random.randint(*_DRAIN_RETRY_MS) if self._is_draining else _AGED_RETRY_MS)
                     return
-                if self._is_draining:
-                    yield retry_frame(random.randint(*_DRAIN_RETRY_MS))
-                    return
-                if monotonic() >= deadline:
-                    yield retry_frame(_AGED_RETRY_MS)
-                    return
-                if not await self._wait(seen, deadline):
-                    yield HEARTBEAT_EVENT if self._start.heartbeat_events else HEARTBEAT_COMMENT
+                elif not self._is_ended:
+                    await self._wait(seen, min(deadline, (sent_at or 0) + self._pace.heartbeat))
         finally:
             await self.aclose()
 
-    async def _wait(self, seen: int, deadline: float) -> bool:
-        """Wait for something to do; False when a heartbeat is due and nothing came."""
-        heartbeat_at = monotonic() + self._pace.heartbeat
-        while (now := monotonic()) < heartbeat_at:
-            pause = min(heartbeat_at, deadline) - now
-            if self._is_unsure:
-                pause = min(pause, _UNSURE_SECONDS)
-            if await self._tail.changed_since(seen, timeout_seconds=max(pause, 0)) or self._is_unsure:
-                return True
-            if monotonic() >= deadline:
-                return True
-        return False
+    def _idle(self, sent_at: float | None) -> bytes:
+        """What to send where there is no event: a first position, or a heartbeat that is due."""
+        if sent_at is None:
+            return self._position()
+        if monotonic() - sent_at < self._pace.heartbeat:
+            return b""
+        return HEARTBEAT_EVENT if self._start.heartbeat_events else HEARTBEAT_COMMENT
+
+    async def _wait(self, seen: int, until: float) -> None:
+        """Wait until the tail changes or `until`; not so long where a ring would not tell."""
+        pause = max(until - monotonic(), 0)
+        await self._tail.changed_since(seen, timeout_seconds=min(pause, _UNSURE_SECONDS) if self._is_unsure else pause)
 
     async def _take(self) -> bytes:
         """Everything behind the cursor that can be had now, as one block; empty if there is nothing."""

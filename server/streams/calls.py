@@ -255,7 +255,10 @@ def settle(
     lifetimes: Lifetimes,
     may_judge_expired: bool,
 ) -> Call[Reply]:
-    """Cancel (`mode="cancel"`) or reap a task. Outcomes: missing, ended, held, flagged, settled with the id, exhausted."""
+    """Cancel (`mode="cancel"`) or reap a task.
+
+    Outcomes: missing, ended, held, flagged, settled with the id, exhausted.
+    """
     stream = task_stream(task_id)
     args = (
         keys.bell(stream), keys.control(task_id), mode, ending.status, ending.event_type, ending.data, entropy,

@@ -39,6 +39,8 @@ class Doorbells:
         self._listeners: dict[bytes, Listener] = {}
         self._confirmations: dict[bytes, asyncio.Event] = {}
         self._pubsub: AsyncPubSub | None = None
+        #: Commands go out one by one, so that leaving a channel cannot overtake coming back to it.
+        self._order = asyncio.Lock()
         self._connected_at: float | None = None
         self._heard_at = 0.0
         #: Keeps a reference to the one asyncio task that nobody awaits.
@@ -68,9 +70,10 @@ class Doorbells:
         key = channel.encode()
         self._listeners[key] = listener
         confirmed = self._confirmations.setdefault(key, asyncio.Event())
-        if self._pubsub is not None and self._connected_at is not None:
-            with suppress(RedisError, OSError):  # the reader meets the same error and reconnects
-                await self._pubsub.ssubscribe(channel)
+        async with self._order:
+            if self._pubsub is not None and self._connected_at is not None:
+                with suppress(RedisError, OSError):  # the reader meets the same error and reconnects
+                    await self._pubsub.ssubscribe(channel)
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_seconds):
                 await confirmed.wait()
@@ -80,9 +83,10 @@ class Doorbells:
         key = channel.encode()
         self._listeners.pop(key, None)
         self._confirmations.pop(key, None)
-        if self._pubsub is not None and self._connected_at is not None:
-            with suppress(RedisError, OSError):
-                await self._pubsub.sunsubscribe(channel)
+        async with self._order:
+            if key not in self._listeners and self._pubsub is not None and self._connected_at is not None:
+                with suppress(RedisError, OSError):
+                    await self._pubsub.sunsubscribe(channel)
 
     async def run(self) -> None:
         """Keep the connection, for ever."""

@@ -33,4 +33,4 @@ class Fenced(StreamsError):
 
 
 class LogUnavailable(StreamsError):
-    """Redis's: it did not answer, or refused the write (OOM, READONLY, LOADING). What was sent is *unknown*, not lost."""
+    """Redis's: it did not answer, or refused (OOM, READONLY, LOADING). What was sent is *unknown*, not lost."""

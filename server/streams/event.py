@@ -106,7 +106,7 @@ def normal_text(text: str) -> str:
 
 
 def decode_entry(raw_id: bytes, fields: Sequence[bytes]) -> Event:
-    """The event in a raw entry. Whatever a foreign writer left out or broke is mended, never refused: it is in the log."""
+    """The event in a raw entry. What a foreign writer left out or broke is mended, never refused: it is in the log."""
     found = dict(zip(fields[::2], fields[1::2], strict=True))
     event_type = found.get(b"e", b"message").decode(errors="replace")
     at = found.get(b"t", b"")

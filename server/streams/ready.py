@@ -8,7 +8,7 @@ Source: XREADGROUP, XAUTOCLAIM, XCLAIM.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from server.streams import calls
 from server.streams.connections import AsyncClient, execute, execute_many, run
@@ -85,7 +85,7 @@ class ReadyQueue:
         """Entries whose worker has not touched them for `idle_ms`."""
         found: list[QueueEntry] = []
         for queue in self._queues:
-            # Entry id 0-0: the pending list is short (what is running), and a kept cursor would skip what came before it.
+            # From 0-0 each time: the pending list is short, and a kept cursor would skip what comes before it.
             command = (
                 "XAUTOCLAIM",
                 self._keys.ready(queue),
@@ -130,8 +130,6 @@ class ReadyQueue:
 def _entries(queue: str, rows: Any) -> list[QueueEntry]:
     found: list[QueueEntry] = []
     for raw_id, fields in rows:
-        values: dict[bytes, bytes] = (
-            fields if isinstance(fields, dict) else dict(zip(fields[::2], fields[1::2], strict=True))
-        )
+        values = cast("dict[bytes, bytes]", fields)
         found.append(QueueEntry(queue, raw_id.decode(), values.get(b"task", b"").decode()))
     return found

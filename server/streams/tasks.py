@@ -113,7 +113,7 @@ class TaskStore:
         return record
 
     async def cancel(self, task_id: str) -> TaskRecord:
-        """Ask for the end of a task: at once where no worker runs it. An ended task stays as it is. Raises `Unknown`."""
+        """Ask for the end of a task: at once where no worker runs it. An ended one stays as it is. Raises `Unknown`."""
         ending = Ending(Status.CANCELLED.value, CANCELLED, "{}")
         reply = await self.settle(parse_task_id(task_id), ending, mode="cancel")
         record = await self.get(task_id)
@@ -186,13 +186,21 @@ class TaskStore:
         highest, _, after = cursor.partition("-") if cursor else ("+inf", "", "")
         offset = 0
         while True:
-            raw: Any = await execute(
-                self._client, "ZREVRANGEBYSCORE", self._keys.tasks_index, highest, "-inf", "WITHSCORES", "LIMIT", offset, _PAGE
-            )  # fmt: skip
+            command = (
+                "ZREVRANGEBYSCORE",
+                self._keys.tasks_index,
+                highest,
+                "-inf",
+                "WITHSCORES",
+                "LIMIT",
+                offset,
+                _PAGE,
+            )
+            raw: Any = await execute(self._client, *command)
             rows = _scored(raw)
             records = await self._load([task_id.decode() for task_id, _ in rows])
             for (raw_id, score), record in zip(rows, records, strict=True):
-                # Equal scores come in reverse order of their ids, so ids at or above the cursor's were on the last page.
+                # Equal scores come in reverse order of ids, so those at or above the cursor's were on the last page.
                 if after and score == float(highest) and raw_id.decode() >= after:
                     continue
                 if record and record.status is not Status.DELETED:
@@ -237,7 +245,5 @@ def _id_text(raw: bytes) -> str:
 
 
 def _scored(raw: Any) -> list[tuple[bytes, float]]:
-    """Rows of a WITHSCORES reply, which is nested in RESP3 and flat in RESP2."""
-    if raw and not isinstance(raw[0], bytes):
-        return [(member, float(score)) for member, score in raw]
-    return [(member, float(score)) for member, score in zip(raw[::2], raw[1::2], strict=True)]
+    """Rows of a WITHSCORES reply."""
+    return [(member, float(score)) for member, score in raw]

@@ -11,7 +11,7 @@ import logging
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self
 
 from server.streams import calls
 from server.streams.calls import Batch, Call, Lifetimes, Reply
@@ -91,7 +91,7 @@ class StreamWriter:
         """The last id known to be in the log."""
         return self._outbox.stored
 
-    async def __aenter__(self) -> StreamWriter:
+    async def __aenter__(self) -> Self:
         self._loop_task = asyncio.create_task(self._run(), name=f"writer of {self._task_id}")
         return self
 
@@ -175,7 +175,7 @@ class StreamWriter:
                     _BACKOFF_SECONDS[min(failures, len(_BACKOFF_SECONDS)) - 1] * random.uniform(0.7, 1.3)
                 )
                 self._wake.set()
-            except Exception as error:  # the supervised loop: whoever waits must not wait for ever
+            except Exception as error:  # noqa: BLE001 - a supervised loop: whoever waits must not wait for ever
                 _log.exception("The writer of task %s failed", self._task_id)
                 self._failure = error
             async with self._settled:
