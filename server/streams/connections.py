@@ -57,6 +57,9 @@ class SyncClient(Protocol):
 #: Above the slowest healthy reply by far, below the shortest lease.
 _COMMAND_TIMEOUT_SECONDS: Final = 5.0
 _CONNECT_TIMEOUT_SECONDS: Final = 2.0
+#: Enough to keep Redis busy from one process; more would only queue there.
+_MAX_CONNECTIONS: Final = 32
+_POOL_TIMEOUT_SECONDS: Final = 10
 _SCHEMES: Final = ("redis://", "rediss://", "unix://")
 
 
@@ -66,10 +69,15 @@ def connect(url: str, *, name: str, socket_timeout: float | None = _COMMAND_TIME
     Blocking reads need a client of their own with `socket_timeout` above their BLOCK (or None for pub/sub), or the
     timeout cuts them off. Raises `InvalidInput` for a URL of another form.
     """
-    client = redis.asyncio.Redis.from_url(  # pyright: ignore[reportUnknownMemberType]
-        check_url(url), **_options(name, socket_timeout), retry=AsyncRetry(NoBackoff(), 0)
+    # A crowd that reconnects must wait for a connection, not be refused one: the plain pool raises at its limit.
+    pool = redis.asyncio.BlockingConnectionPool.from_url(  # pyright: ignore[reportUnknownMemberType]
+        check_url(url),
+        **_options(name, socket_timeout),
+        retry=AsyncRetry(NoBackoff(), 0),
+        max_connections=_MAX_CONNECTIONS,
+        timeout=_POOL_TIMEOUT_SECONDS,
     )
-    return cast("AsyncClient", client)
+    return cast("AsyncClient", redis.asyncio.Redis.from_pool(pool))
 
 
 def connect_sync(url: str, *, name: str) -> SyncClient:
