@@ -32,20 +32,30 @@ class Announcer:
         await self._publish(SYSTEM, "task_created", _about(record), token=f"created.{record.id}")
         await self.updated(record)
 
-    async def updated(self, record: TaskRecord, *, to_system: bool = False) -> None:
-        """Tell readers of `tasks` how the task stands, and those of `system` if its status changed."""
+    async def updated(self, record: TaskRecord, *, to_system: bool = False) -> bool:
+        """Tell readers of `tasks` how the task stands, and those of `system` if its status changed.
+
+        Returns whether they were told; telling them again is harmless.
+        """
         about = _about(record)
         token = f"{record.id}.{record.generation}.{record.attempt}.{record.status}.{record.progress}"
-        await self._publish(TASKS, "task_update", about, token=token)
+        is_told = await self._publish(TASKS, "task_update", about, token=token)
         if to_system:
             kind = "task_completed" if record.status.is_ended else "task_updated"
-            await self._publish(SYSTEM, kind, about, token=token)
+            is_told = await self._publish(SYSTEM, kind, about, token=token) and is_told
+        return is_told
 
-    async def _publish(self, stream: str, event_type: str, data: dict[str, Any], *, token: str | None) -> None:
+    async def progressed(self, record: TaskRecord) -> None:
+        """Tell readers of `tasks` of progress: never repeated by others, so without a token that is kept for a day."""
+        await self._publish(TASKS, "task_update", _about(record), token=None)
+
+    async def _publish(self, stream: str, event_type: str, data: dict[str, Any], *, token: str | None) -> bool:
         try:
             await self._log.publish(stream, [Draft(event_type, encode_json(data, what=event_type))], token=token)
         except StreamsError as error:
             _log.warning("Could not announce %s on %s: %s", event_type, stream, error)
+            return False
+        return True
 
 
 def _about(record: TaskRecord) -> dict[str, Any]:

@@ -121,6 +121,14 @@ async def execute_many(
         await pipe.reset()
 
 
+def execute_sync(client: SyncClient, *command: str | bytes | float) -> Any:
+    """The same for threads."""
+    try:
+        return client.execute_command(*command)
+    except (RedisError, OSError) as error:
+        raise unavailable(error) from error
+
+
 async def run(client: AsyncClient, call: Call[T]) -> T:
     """Run a script and return what its reply means. Raises `LogUnavailable`; whether it took effect is then unknown."""
     try:

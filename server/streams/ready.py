@@ -7,11 +7,12 @@ Source: XREADGROUP, XAUTOCLAIM, XCLAIM.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from server.streams import calls
-from server.streams.connections import AsyncClient, execute, execute_many, run
+from server.streams.connections import AsyncClient, SyncClient, execute, execute_many, execute_sync, run
 from server.streams.errors import LogUnavailable
 from server.streams.keys import Keys
 
@@ -85,30 +86,21 @@ class ReadyQueue:
         """Entries whose worker has not touched them for `idle_ms`."""
         found: list[QueueEntry] = []
         for queue in self._queues:
-            # From 0-0 each time: the pending list is short, and a kept cursor would skip what comes before it.
-            command = (
-                "XAUTOCLAIM",
-                self._keys.ready(queue),
-                GROUP,
-                self._consumer,
-                idle_ms,
-                "0-0",
-                "COUNT",
-                limit,
-            )
-            try:
-                reply = await execute(self._client, *command)
-            except LogUnavailable as error:
-                if "NOGROUP" in str(error):
-                    continue
-                raise
-            found.extend(_entries(queue, reply[1]))
+            # One call looks at ten times its COUNT and no further, so those that are alive would hide one behind them.
+            command = ("XAUTOCLAIM", self._keys.ready(queue), GROUP, self._consumer, idle_ms)
+            start = b"0-0"
+            while len(found) < limit:
+                try:
+                    reply = await execute(self._client, *command, start, "COUNT", limit - len(found))
+                except LogUnavailable as error:
+                    if "NOGROUP" in str(error):
+                        break
+                    raise
+                start = reply[0]
+                found.extend(_entries(queue, reply[1]))
+                if start == b"0-0":
+                    break
         return found
-
-    async def touch(self, entry: QueueEntry) -> None:
-        """Reset the entry's idle time: its task was just renewed."""
-        key = self._keys.ready(entry.queue)
-        await execute(self._client, "XCLAIM", key, GROUP, self._consumer, 0, entry.id, "JUSTID")
 
     async def settle(self, entry: QueueEntry) -> None:
         """Ack and delete the entry, in one step."""
@@ -125,6 +117,23 @@ class ReadyQueue:
         left = [("XACK", key, GROUP, entry.id), ("XDEL", key, entry.id)]
         replies = await execute_many(self._client, [*added, *left], in_one_step=True)
         return replies[0].decode() if put_back else ""
+
+    async def leave(self) -> None:
+        """Remove this consumer from its queues, for good. One that still holds entries stays: they would be lost."""
+        for queue in self._queues:
+            key = self._keys.ready(queue)
+            with suppress(LogUnavailable):  # no group: nothing to leave
+                if not await execute(self._client, "XPENDING", key, GROUP, "-", "+", 1, self._consumer):
+                    await execute(self._client, "XGROUP", "DELCONSUMER", key, GROUP, self._consumer)
+
+
+def touch_sync(client: SyncClient, keys: Keys, entry: QueueEntry, *, consumer: str) -> None:
+    """Reset the entry's idle time, from a thread: its task was just renewed."""
+    try:
+        execute_sync(client, "XCLAIM", keys.ready(entry.queue), GROUP, consumer, 0, entry.id, "JUSTID")
+    except LogUnavailable as error:
+        if "NOGROUP" not in str(error):  # the queue was lost; the record, which decides, was renewed
+            raise
 
 
 def _entries(queue: str, rows: Any) -> list[QueueEntry]:

@@ -81,6 +81,8 @@ class StreamWriter:
         self._loop_task: asyncio.Task[None] | None = None
         #: Called once a repair was stored: indexes of other slots may be lost too.
         self.on_repair: Callable[[], None] | None = None
+        #: Called once when the writer is fenced, whoever found out: the task function has to stop.
+        self.on_fence: Callable[[str], None] | None = None
 
     @property
     def generation(self) -> int:
@@ -147,6 +149,8 @@ class StreamWriter:
         if self._failure is None:
             self._failure = Fenced(reason)
             self._wake.set()
+            if self.on_fence:
+                self.on_fence(reason)
 
     def _check(self) -> None:
         if self._failure:
