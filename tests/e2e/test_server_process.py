@@ -1,0 +1,95 @@
+"""One `reprise server` as its supervisor sees it: start, signals, exit codes."""
+
+import asyncio
+import re
+import signal
+import socket
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.e2e.dev_run import REPRISE, environment, free_port, reprise
+
+
+@asynccontextmanager
+async def server(
+    folder: Path, *options: str, settings: dict[str, str]
+) -> AsyncGenerator[tuple[asyncio.subprocess.Process, str]]:
+    """A server on a free port that serves; its process and URL."""
+    process = await asyncio.create_subprocess_exec(
+        *(REPRISE, "server", "--port", "0", *options),
+        cwd=folder,
+        env=environment({"REPRISE_LOG_FORMAT": "json", **settings}),
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        assert process.stderr
+        async with asyncio.timeout(20):
+            async for line in process.stderr:
+                if found := re.search(r"serving on (http://[^\"]+)", line.decode()):
+                    yield process, found[1]
+                    break
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_wish_to_stop_ends_open_streams_and_exits_with_0(
+    number: signal.Signals, tmp_path: Path, redis_url: str
+):
+    settings = {"REPRISE_REDIS_URL": redis_url, "REPRISE_DRAIN_SECONDS": "2"}
+    async with server(tmp_path, settings=settings) as (process, url), httpx.AsyncClient(base_url=url) as http:
+        headers = {"accept": "text/event-stream"}
+        async with http.stream("GET", "/stream/system", headers=headers) as response:
+            assert response.status_code == 200
+            process.send_signal(number)
+            # A clean end of the body: httpx raises for any other.
+            body = "".join([text async for text in response.aiter_text()])
+        assert "retry:" in body
+        async with asyncio.timeout(10):
+            assert await process.wait() == 0
+        assert process.stderr
+        said = (await process.stderr.read()).decode()
+    assert '"level": "error"' not in said
+    assert "Traceback" not in said
+
+
+async def test_a_server_starts_without_redis_and_says_so(tmp_path: Path):
+    settings = {"REPRISE_REDIS_URL": f"redis://127.0.0.1:{free_port()}/0"}
+    async with server(tmp_path, settings=settings) as (process, url):
+        async with httpx.AsyncClient(base_url=url) as http:
+            assert (await http.get("/health/live")).status_code == 200
+            assert (await http.get("/health/ready")).status_code == 503
+        process.terminate()
+        async with asyncio.timeout(10):
+            assert await process.wait() == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--host", "203.0.113.7"), ("203.0.113.7", "--host")),
+        (("--host", "a..b"), ("'a..b'", "--host")),
+        (("--port", "70000"), ("--port is '70000'", "65535")),
+    ],
+)
+async def test_what_cannot_be_listened_on_is_one_sentence(
+    options: tuple[str, ...], words: tuple[str, ...], tmp_path: Path
+):
+    code, out, errors = await reprise(tmp_path, "server", *options)
+    assert code in {1, 2}
+    assert (out, errors.count("\n")) == ("", 1)
+    assert [word for word in words if word not in errors] == []
+
+
+async def test_a_taken_port_is_one_sentence(tmp_path: Path):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        code, _, errors = await reprise(tmp_path, "server", "--port", str(port))
+    assert code == 1
+    assert errors.startswith(f"reprise: Port {port} on 127.0.0.1 is taken by another program.")
