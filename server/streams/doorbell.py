@@ -43,7 +43,7 @@ class Doorbells:
         self._order = asyncio.Lock()
         self._connected_at: float | None = None
         self._heard_at = 0.0
-        #: Keeps a reference to the one asyncio task that nobody awaits.
+        #: Subscribes what was asked for while the connection was being made; until its home comes back.
         self._late: asyncio.Task[None] | None = None
         #: Called after each (re)connection, once everything is subscribed again.
         self.on_connect: Callable[[], None] = lambda: None
@@ -66,14 +66,18 @@ class Doorbells:
         return len(self._listeners)
 
     async def watch(self, channel: str, listener: Listener, *, timeout_seconds: float = 5.0) -> None:
-        """Listen to a channel; returns once Redis has confirmed it, or after the timeout: the sweep then has to do."""
+        """Listen to a channel; returns once Redis has confirmed it.
+
+        Or after the timeout, or at once while there is no connection: `on_connect` then tells when to look again.
+        """
         key = channel.encode()
         self._listeners[key] = listener
         confirmed = self._confirmations.setdefault(key, asyncio.Event())
         async with self._order:
-            if self._pubsub is not None and self._connected_at is not None:
-                with suppress(RedisError, OSError):  # the reader meets the same error and reconnects
-                    await self._pubsub.ssubscribe(channel)
+            if self._pubsub is None or self._connected_at is None:
+                return
+            with suppress(RedisError, OSError):  # the reader meets the same error and reconnects
+                await self._pubsub.ssubscribe(channel)
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_seconds):
                 await confirmed.wait()
@@ -120,7 +124,7 @@ class Doorbells:
                 await pubsub.aclose()
 
     async def _probe(self, pubsub: AsyncPubSub) -> None:
-        """Ring our own bell: a subscription that does not bring it back is dead, whatever the socket says."""
+        """Ask for home again: a connection on which the answer does not come is dead, whatever the socket says."""
         if monotonic() - self._heard_at > 3 * _PROBE_SECONDS:
             raise TimeoutError("the subscription went silent")
         await pubsub.ssubscribe(self._home)
@@ -128,10 +132,8 @@ class Doorbells:
     def _handle(self, message: dict[str, Any]) -> None:
         channel: bytes = message["channel"]
         if message["type"] == "ssubscribe":
-            if self._connected_at is None and channel == self._home.encode():
-                self._connected_at = monotonic()
-                self._watch_what_came_meanwhile()
-                self.on_connect()
+            if channel == self._home.encode():
+                self._at_home()
             confirmed = self._confirmations.get(channel)
             if confirmed:
                 confirmed.set()
@@ -140,16 +142,27 @@ class Doorbells:
             if listener:
                 listener(message["data"])
 
-    def _watch_what_came_meanwhile(self) -> None:
-        pubsub = self._pubsub
-        missing = [channel.decode() for channel, event in self._confirmations.items() if not event.is_set()]
-        if pubsub is not None and missing:
-            self._late = asyncio.create_task(pubsub.ssubscribe(*missing), name="watch late channels")
+    def _at_home(self) -> None:
+        """Everything asked for before home is subscribed now; watches that came meanwhile make a second round."""
+        if self._connected_at is not None and self._late is None:
+            return  # a probe came back
+        self._connected_at = self._connected_at or monotonic()
+        late = [channel.decode() for channel, event in self._confirmations.items() if not event.is_set()]
+        self._late = None
+        if late and self._pubsub is not None:
+            self._late = asyncio.create_task(self._subscribe_late(late), name="watch late channels")
+        self.on_connect()
+
+    async def _subscribe_late(self, channels: list[str]) -> None:
+        async with self._order:
+            if self._pubsub is not None:
+                with suppress(RedisError, OSError):
+                    await self._pubsub.ssubscribe(*channels, self._home)
 
     def _drop(self) -> None:
         self._pubsub = None
         was_connected = self._connected_at is not None
-        self._connected_at = None
+        self._connected_at = self._late = None
         for event in self._confirmations.values():
             event.clear()
         if was_connected:
