@@ -24,7 +24,7 @@ _PROVEN_SECONDS: Final = 10.0
 #: A killed process is back before a reader's `retry:` is over.
 _PROMPT_SECONDS: Final = 0.05
 _SLOWEST_SECONDS: Final = 5.0
-#: How long lines of a dead process may still arrive, through a process that it started.
+#: How long to wait for the rest of what a dead process said.
 _LAST_WORDS_SECONDS: Final = 1.0
 #: Exit code for settings or a command line that are wrong; starting again would not mend them.
 _REFUSED: Final = 2
@@ -109,6 +109,8 @@ class Child:
             await asyncio.wait({ended, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if not ended.done():
                 await self._end(process, ended)
+            # Whatever it started goes first: it would hold the other end of the pipe open.
+            _signal_group(process, signal.SIGKILL)
             await asyncio.wait({copying}, timeout=_LAST_WORDS_SECONDS)
         finally:
             for each in (copying, ended, stopping):
