@@ -73,23 +73,30 @@ export class SchemaForm {
   }
 
   /**
-   * Show the server's sentence next to the field it is about.
+   * Show the server's sentences next to the fields they are about.
    * @param {import("./api.js").Problem} problem
-   * @returns {boolean} false if it is about none of the fields
+   * @returns {string|null} what is about none of the fields and has to be shown elsewhere
    */
   showProblem(problem) {
     const errors = problem.document.errors ?? [];
-    const named = this.#fields.map((field) => [field, errors.find((error) => fieldOf(error) === field.name)]);
-    const known = named.filter(([, error]) => error);
-    for (const [field, error] of known) field.showProblem(error.detail);
-    known[0]?.[0].control.focus();
-    return known.length > 0;
+    const placed = new Set();
+    for (const field of this.#fields) {
+      const own = errors.filter((error) => fieldOf(error) === field.name);
+      if (own.length === 0) continue;
+      field.showProblem(own.map(({ detail }) => detail).join(" "));
+      if (placed.size === 0) field.control.focus();
+      own.forEach((error) => placed.add(error));
+    }
+    if (placed.size === 0) return problem.message;
+    return errors.filter((error) => !placed.has(error)).map(({ detail }) => detail).join(" ") || null;
   }
 }
 
-/** The input field an entry of `errors` points at: `#/input/seconds` is about `seconds`. */
-function fieldOf(error) {
-  return (error.pointer ?? "").replace(/^#?\/input\//, "").split("/")[0];
+/** The input field an entry of `errors` points at: `#/input/seconds` is about `seconds` (JSON Pointer, RFC 6901). */
+function fieldOf({ pointer = "" }) {
+  const [root, part, name] = pointer.split("/");
+  if (root !== "#" || part !== "input" || name === undefined) return null;
+  return decodeURIComponent(name).replaceAll("~1", "/").replaceAll("~0", "~");
 }
 
 /** Follow `$ref`, and see through "this or null", which is how optional parameters are written. */

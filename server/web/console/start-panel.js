@@ -2,7 +2,7 @@
  * Choosing a task type, filling in its form, starting it. Knows nothing of what happens to the task then.
  */
 
-import { getTaskTypes, startTask } from "./api.js";
+import { Problem, getTaskTypes, startTask } from "./api.js";
 import { byId, el, showText } from "./dom.js";
 import { SchemaForm } from "./schema-form.js";
 
@@ -67,7 +67,8 @@ export class StartPanel {
     try {
       this.#onStarted(await startTask(this.#select.value, this.#fields.read()));
     } catch (problem) {
-      if (!problem.document || !this.#fields.showProblem(problem)) showText(this.#problem, problem.message);
+      if (!(problem instanceof Problem)) throw problem;
+      showText(this.#problem, this.#fields.showProblem(problem));
     } finally {
       this.#button.disabled = false;
     }
