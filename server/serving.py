@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 #: What is left for responses that the drain should have ended, when it used up its time.
 _LAST_SECONDS: Final = 1
+#: Above what proxies keep an idle connection for (nginx: 60), so that a request never meets our closing it.
+_KEEP_ALIVE_SECONDS: Final = 75
 
 
 def run_server(settings: ServerSettings, *, listeners: list[socket.socket] | None = None) -> int:
@@ -44,6 +46,7 @@ def run_server(settings: ServerSettings, *, listeners: list[socket.socket] | Non
         access_log=False,
         server_header=False,
         backlog=BACKLOG,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=math.ceil(settings.drain_seconds),
     )
     server = DrainingServer(config, drain=app.state.drain, drain_seconds=settings.drain_seconds)

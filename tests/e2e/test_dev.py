@@ -149,8 +149,9 @@ async def test_a_valkey_left_behind_is_replaced(tmp_path: Path):
     assert await left.wait() == 0
 
 
-async def test_a_folder_too_deep_for_a_socket_works_too(tmp_path: Path):
-    folder = tmp_path / ("deep" * 30)
+@pytest.mark.parametrize("name", ["deep" * 30, "with space & 100%41"])
+async def test_a_folder_of_any_name_works_also_where_a_socket_could_not_be(name: str, tmp_path: Path):
+    folder = tmp_path / name
     folder.mkdir()
     async with dev_run(folder, "--workers", "0") as run:
         await run.ready()
