@@ -114,7 +114,7 @@ def _build(settings: ServerSettings) -> _Parts:
 def _lifetimes(retention_seconds: float) -> Lifetimes:
     retention_ms = int(retention_seconds * 1000)
     return Lifetimes(
-        live_ms=max(Lifetimes.live_ms, retention_ms),
+        live_ms=max(Lifetimes().live_ms, retention_ms),
         retention_ms=retention_ms,
         record_ms=retention_ms * _RECORD_LIFETIMES,
     )

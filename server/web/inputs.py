@@ -46,7 +46,7 @@ def _validator(schema_text: str) -> Validator:
     schema = json.loads(schema_text)
     kind = validator_for(schema, default=Draft202012Validator)
     kind.check_schema(schema)
-    return kind(schema, registry=Registry())  # pyright: ignore[reportUnknownArgumentType]
+    return kind(schema, registry=Registry())
 
 
 def _errors(validator: Validator, value: dict[str, Any]) -> Iterator[FieldError]:

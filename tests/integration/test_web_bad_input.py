@@ -1,0 +1,237 @@
+"""Bad input: the right status, a sentence that helps, nothing created and nothing lost."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.support.event_reader import EVENT_STREAM
+from tests.support.played_worker import PlayedWorker, TaskType
+from tests.support.web import Web
+
+JSON = {"content-type": "application/json"}
+
+
+async def nothing_created(web: Web) -> bool:
+    return not (await web.client.get("/tasks")).json()["tasks"]
+
+
+def problem(response: httpx.Response, status: int) -> dict[str, Any]:
+    """The problem document, which must be a whole one."""
+    assert response.status_code == status, (response.status_code, response.text)
+    assert response.headers["content-type"] == "application/problem+json"
+    document = response.json()
+    assert (document["type"], document["status"]) == ("about:blank", status)
+    assert document["title"]
+    assert document["detail"]
+    return document
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer", "words"),
+    [
+        ({}, "#/type", "required"),
+        ({"type": None}, "#/type", "required"),
+        ({"type": 7}, "#/type", "7"),
+        ({"type": ""}, "#/type", "does not name"),
+        ({"type": "unheard"}, "#/type", "Workers offer countdown, free, steps"),
+        ({"type": "fr\x00ee"}, "#/type", "There is no task type"),
+        ({"type": "fr\nee"}, "#/type", "There is no task type"),
+        ({"type": "x" * 5000}, "#/type", "xxx…"),
+        ({"type": "steps"}, "#/input/count", "required"),
+        ({"type": "steps", "input": {"count": 0}}, "#/input/count", "minimum of 1"),
+        ({"type": "steps", "input": {"count": "3"}}, "#/input/count", "not of type 'integer'"),
+        ({"type": "steps", "input": {"count": 3, "names": ["a", 5]}}, "#/input/names/1", "not of type 'string'"),
+        ({"type": "steps", "input": {"count": 3, "more": 1}}, "#/input", "'more' was unexpected"),
+        ({"type": "steps", "input": [3]}, "#/input", "not an object"),
+        ({"type": "steps", "input": None}, "#/input", "not an object"),
+        ({"type": "free", "title": 5}, "#/title", "5 is not a title"),
+        ({"type": "free", "title": ""}, "#/title", "1 to 200"),
+        ({"type": "free", "title": "t" * 201}, "#/title", "1 to 200"),
+        ({"type": "free", "title": "a\x07b"}, "#/title", "control characters"),
+        ({"type": "free", "execute": "no"}, "#/execute", "true or false"),
+        ({"type": "free", "inptu": {}}, "#/inptu", "Did you mean 'input'?"),
+        ({"type": "free", "zzz": {}}, "#/zzz", "Known are execute, input, title, type"),
+    ],
+)
+@pytest.mark.parametrize("accept", ["application/json", "text/event-stream"])
+async def test_a_task_with_a_wrong_member_is_refused_by_name(
+    web: Web, body: dict[str, Any], pointer: str, words: str, accept: str
+) -> None:
+    document = problem(await web.client.post("/tasks", json=body, headers={"accept": accept}), 422)
+    assert [error["pointer"] for error in document["errors"]] == [pointer]
+    assert words in document["errors"][0]["detail"]
+    assert words in document["detail"]
+    assert await nothing_created(web)
+
+
+async def test_every_wrong_field_is_named(web: Web) -> None:
+    document = problem(await web.client.post("/tasks", json={"type": "steps", "input": {"count": 9, "names": 1}}), 422)
+    assert [error["pointer"] for error in document["errors"]] == ["#/input/count", "#/input/names"]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"{", "line 1, column 2"),
+        (b'{"type": "free",}', "line 1"),
+        (b'{"type": "free", "input": {"x": NaN}}', "NaN is no JSON value"),
+        (b'{"type": "fr\xffee"}', "not UTF-8"),
+        (b"[" * 100_000, "cannot be read"),
+        (b'{"type": "free", "input": {"n": ' + b"1" * 5000 + b"}}", "cannot be read"),
+        (b"\x00", "not JSON"),
+    ],
+)
+async def test_a_body_that_is_no_json_is_refused(web: Web, content: bytes, words: str) -> None:
+    document = problem(await web.client.post("/tasks", content=content, headers=JSON), 400)
+    assert words in document["detail"]
+    assert await nothing_created(web)
+
+
+@pytest.mark.parametrize("value", [[1], "free", 7, None])
+async def test_a_body_that_is_no_object_is_refused(web: Web, value: object) -> None:
+    document = problem(await web.client.post("/tasks", content=json.dumps(value), headers=JSON), 422)
+    assert "must be a JSON object" in document["detail"]
+
+
+async def test_an_input_that_unicode_cannot_hold_is_refused(web: Web) -> None:
+    content = b'{"type": "free", "input": {"text": "\\ud800"}}'
+    document = problem(await web.client.post("/tasks", content=content, headers=JSON), 400)
+    assert "cannot be written as JSON" in document["detail"]
+    assert await nothing_created(web)
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "application/jsonp", None])
+async def test_a_body_of_another_content_type_is_refused(web: Web, content_type: str | None) -> None:
+    headers = {"content-type": content_type} if content_type else {}
+    response = await web.client.post("/tasks", content=b'{"type": "free"}', headers=headers)
+    assert "application/json" in problem(response, 415)["detail"]
+    assert await nothing_created(web)
+
+
+async def test_a_charset_in_the_content_type_is_fine(web: Web) -> None:
+    headers = {"content-type": "Application/JSON; charset=utf-8"}
+    assert (await web.client.post("/tasks", content=b'{"type": "free"}', headers=headers)).status_code == 202
+
+
+@pytest.mark.parametrize("declares", [True, False])
+async def test_an_oversized_body_is_refused_whether_it_says_so_or_not(web: Web, declares: bool) -> None:
+    content = json.dumps({"type": "free", "input": {"text": "x" * 300_000}}).encode()
+    request = web.client.build_request("POST", "/tasks", content=content, headers=JSON)
+    if not declares:
+        del request.headers["content-length"]
+    assert "262144 bytes" in problem(await web.client.send(request), 413)["detail"]
+    assert await nothing_created(web)
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256, "a\x7fb"])
+async def test_an_unusable_idempotency_key_is_refused(web: Web, key: str) -> None:
+    response = await web.client.post("/tasks", json={"type": "free"}, headers={"idempotency-key": key})
+    assert "Idempotency-Key" in problem(response, 400)["detail"]
+    assert await nothing_created(web)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"limit": "0"},
+        {"limit": "101"},
+        {"limit": "x"},
+        {"limit": "-1"},
+        {"limit": "1" * 99},
+        {"status": "done"},
+        {"status": "deleted"},
+        {"cursor": "x"},
+        {"cursor": "+inf-"},
+        {"cursor": "1-a\x00"},
+        {"cursor": "1-" + "a" * 500},
+    ],
+)
+async def test_a_malformed_query_of_the_list_is_refused(web: Web, query: dict[str, str]) -> None:
+    document = problem(await web.client.get("/tasks", params=query), 400)
+    assert repr(next(iter(query))) in document["detail"]
+
+
+CURSORS = [
+    *("x", "1", "1-", "-1", "1_0-0", " 1-1", "1-1 ", "٣-٣", "01-1", "1-18446744073709551615", "0-\x00", "système"),
+    *("1-1,2-2", "a:1-1", "9" * 60_000),
+]
+
+
+@pytest.mark.parametrize("cursor", CURSORS)
+@pytest.mark.parametrize("accept", ["*/*", "text/event-stream"])
+async def test_a_malformed_or_absurdly_long_cursor_is_refused(web: Web, cursor: str, accept: str) -> None:
+    task_id = (await web.create())["id"]
+    for path in (f"/tasks/{task_id}/events", "/tasks/stream", "/stream/system"):
+        response = await web.client.get(path, params={"last_event_id": cursor}, headers={"accept": accept})
+        detail = problem(response, 400)["detail"]
+        assert "exactly as it was received" in detail
+        assert len(detail) < 400
+
+
+async def test_a_malformed_cursor_in_the_header_is_refused_by_execute_before_it_starts(web: Web) -> None:
+    task_id = (await web.create(execute=False))["id"]
+    response = await web.client.post(f"/tasks/{task_id}/execute", headers={"last-event-id": "x"})
+    problem(response, 400)
+    async with web.client.stream("GET", f"/tasks/{task_id}/events", headers=EVENT_STREAM) as response:
+        assert response.status_code == 200
+    assert (await web.client.get(f"/tasks/{task_id}")).json()["status"] == "pending"
+
+
+@pytest.mark.parametrize(
+    "query", ["from=middle", "last=0", "last=x", "last=99999999", "from=latest&last=3", "attempts=some", "heartbeat=1"]
+)
+async def test_a_wrong_parameter_of_a_stream_is_refused(web: Web, query: str) -> None:
+    document = problem(await web.client.get(f"/stream/system?{query}", headers=EVENT_STREAM), 400)
+    assert query.split("=", maxsplit=1)[0] in document["detail"]
+
+
+@pytest.mark.parametrize("name", ["%00", "%0a", "a%01b", "%7f", "a b", "é", "x" * 500, "..%2f..", "a%2Fb"])
+async def test_names_with_control_characters_name_no_task(web: Web, name: str) -> None:
+    for path in (f"/tasks/{name}", f"/tasks/{name}/events"):
+        for accept in ("*/*", "text/event-stream"):
+            problem(await web.client.get(path, headers={"accept": accept}), 404)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/nothing", "/tasks/", "/tasks/stream/", "/stream/system/", "/stream/nothing", "/console", "/%00", "//tasks"],
+)
+@pytest.mark.parametrize("accept", ["*/*", "text/event-stream"])
+async def test_an_unknown_path_is_404_and_never_a_redirect(web: Web, path: str, accept: str) -> None:
+    problem(
+        await web.client.get(httpx.URL("http://test").copy_with(raw_path=path.encode()), headers={"accept": accept}),
+        404,
+    )
+
+
+async def test_a_wrong_method_is_told_of_the_right_ones(web: Web) -> None:
+    response = await web.client.put("/tasks")
+    assert "does not take PUT" in problem(response, 405)["detail"]
+    assert {each.strip() for each in response.headers["allow"].split(",")} == {"GET", "HEAD", "POST"}
+
+
+async def test_an_eventsource_on_a_path_without_a_stream_gets_a_status_it_understands(web: Web) -> None:
+    task_id = (await web.create())["id"]
+    problem(await web.client.get(f"/tasks/{task_id}/execute", headers=EVENT_STREAM), 404)
+    problem(await web.client.get(f"/tasks/{task_id}/execute"), 405)
+
+
+@pytest.mark.parametrize(
+    "schema", [{"type": "nonsense"}, {"$ref": "http://127.0.0.1:9/schema.json"}, {"$ref": "#/$defs/none"}]
+)
+async def test_a_schema_that_does_not_work_is_the_workers_fault_and_fetches_nothing(
+    web: Web, worker: PlayedWorker, schema: dict[str, Any]
+) -> None:
+    await worker.offer(TaskType("broken", "", schema))
+    document = problem(await web.client.post("/tasks", json={"type": "broken"}), 422)
+    assert "its worker must mend it" in document["detail"]
+    assert await nothing_created(web)
+
+
+async def test_an_error_text_does_not_repeat_an_essay(web: Web) -> None:
+    body = {"type": "steps", "input": {"count": "x" * 100_000}}
+    assert len((await web.client.post("/tasks", json=body)).content) < 2000

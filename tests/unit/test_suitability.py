@@ -1,0 +1,44 @@
+"""Which Redis is refused, which is warned about, and whether the sentence says what to do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from server.streams.suitability import judge
+
+GOOD: dict[str, Any] = {
+    "redis_version": "7.4.1",
+    "role": "master",
+    "maxmemory_policy": "noeviction",
+    "aof_enabled": 1,
+}
+
+
+def test_a_master_that_keeps_its_data_and_evicts_nothing_is_fine() -> None:
+    assert judge(GOOD, save="") == judge({}, save=None)
+    assert (judge(GOOD, save="").refusals, judge(GOOD, save="").warnings) == ((), ())
+
+
+@pytest.mark.parametrize(
+    ("info", "words"),
+    [
+        ({"redis_version": "6.2.14"}, "needs Redis 7.0 or later"),
+        ({"role": "slave"}, "Point REPRISE_REDIS_URL at the master"),
+        ({"maxmemory_policy": "volatile-lru"}, "CONFIG SET maxmemory-policy noeviction"),
+        ({"maxmemory_policy": "allkeys-random"}, "'allkeys-random'"),
+    ],
+)
+def test_a_redis_that_breaks_promises_is_refused_with_the_way_out(info: dict[str, Any], words: str) -> None:
+    (sentence,) = judge({**GOOD, **info}, save="").refusals
+    assert words in sentence
+
+
+@pytest.mark.parametrize(
+    ("save", "words"), [("", "keeps nothing"), ("3600 1", "since its last snapshot"), (None, "since its last snapshot")]
+)
+def test_a_redis_that_may_forget_is_warned_about(save: str | None, words: str) -> None:
+    found = judge({**GOOD, "aof_enabled": 0}, save=save)
+    assert (found.refusals, len(found.warnings)) == ((), 1)
+    assert words in found.warnings[0]
