@@ -50,7 +50,11 @@ def kept_place(where: Path) -> Generator[Place]:
         ) from None
     try:
         _take(lock, folder)
-        yield Place(folder / "data", _socket_path(folder), is_kept=True)
+        place = Place(folder / "data", _socket_path(folder), is_kept=True)
+        yield place
+        if place.socket.parent != folder:
+            with contextlib.suppress(OSError):  # not empty: a server outlived us and will be found there
+                place.socket.parent.rmdir()
     finally:
         os.close(lock)  # and with it the lock
 
