@@ -7,7 +7,7 @@ and a batch too large rings without its entries. All of that means "look in the 
 from __future__ import annotations
 
 from server.streams.event import Event, decode_entry
-from server.streams.ids import EventId, decode_event_id
+from server.streams.ids import EventId, parse_event_id
 
 
 def parse_ring(payload: bytes) -> tuple[Event, ...] | None:
@@ -17,7 +17,7 @@ def parse_ring(payload: bytes) -> tuple[Event, ...] | None:
         first, previous, lost, count = header.split(b" ")
         if not body:
             return None
-        return _events(decode_event_id(first), previous, lost, int(count), body)
+        return _events(parse_event_id(first.decode()), previous, lost, _whole(count), body)
     except ValueError:
         return None
 
@@ -28,11 +28,20 @@ def _events(first: EventId, previous: bytes, lost: bytes, count: int, body: byte
     for offset in range(count):
         end = body.index(b"\n", at)
         event_type, stamp, terminal, size = body[at:end].split(b" ")
-        at = end + 1 + int(size)
+        at = end + 1 + _whole(size)
         fields = [b"e", event_type, b"d", body[end + 1 : at], b"t", stamp]
         if offset == 0:
             fields += [name for pair in ((b"p", previous), (b"lost", lost)) if pair[1] != b"-" for name in pair]
         if terminal == b"1":
             fields += [b"z", b"1"]
         events.append(decode_entry(b"%d-%d" % (first.generation, first.sequence + offset), fields))
+    if at != len(body):
+        raise ValueError
     return tuple(events)
+
+
+def _whole(digits: bytes) -> int:
+    """A size or count. Not a negative one: the parser would go back, and might never end."""
+    if not digits.isdigit():
+        raise ValueError
+    return int(digits)
