@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from server.streams.errors import InvalidInput, TooLarge
-from server.streams.ids import EventId, decode_event_id
+from server.streams.ids import EventId, decode_event_id, parse_event_id
 
 _TYPE: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+#: More than any clock gives; Python refuses to convert thousands.
+_TIME_DIGITS: Final = 15
 
 ATTEMPT: Final = "attempt"
 CHECKPOINT: Final = "checkpoint"
@@ -114,7 +116,7 @@ def decode_entry(raw_id: bytes, fields: Sequence[bytes]) -> Event:
         decode_event_id(raw_id),
         event_type if _TYPE.fullmatch(event_type) else "message",
         normal_text(found.get(b"d", b"").decode(errors="replace")),
-        int(at) if at.isdigit() else None,
+        int(at) if at.isdigit() and len(at) <= _TIME_DIGITS else None,
         _optional_id(found.get(b"p")),
         _optional_id(found.get(b"lost")),
         b"z" in found,
@@ -128,6 +130,6 @@ def decode_entries(rows: Iterable[Any]) -> tuple[Event, ...]:
 
 def _optional_id(raw: bytes | None) -> EventId | None:
     try:
-        return decode_event_id(raw) if raw else None
+        return parse_event_id(raw.decode()) if raw else None
     except ValueError:
         return None
