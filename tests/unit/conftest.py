@@ -1,0 +1,8 @@
+"""Hypothesis in these tests: no deadline of its own, because a busy machine is no counter-example."""
+
+from __future__ import annotations
+
+from hypothesis import settings
+
+settings.register_profile("unit", deadline=None, max_examples=150)
+settings.load_profile("unit")
