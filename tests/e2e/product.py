@@ -1,0 +1,247 @@
+"""The product as it is deployed: server and worker processes on one Redis, each of which a test may kill and restart.
+
+A process keeps its port and its log file across restarts, so a reader finds it again and a test can read all it has
+said. Whatever is still running at the end is ended; a traceback in any log fails the test. Knows nothing of readers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import re
+import signal
+import socket
+import sys
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.support.redis_server import RedisServer
+from tests.support.waiting import wait_until
+
+ROOT = Path(__file__).parents[2]
+REPRISE = str(Path(sys.executable).parent / "reprise")
+#: The demo tasks, and one that emits as many events as it is told to.
+TASK_MODULES = ("workers.examples", "tests.tasks.emitters")
+START_SECONDS = 20.0
+#: Below the ports that the kernel gives to outgoing connections: those of a server that is down for a moment must not
+#: be taken by its own readers.
+_PORTS = range(20_000, 32_000)
+
+
+class Process:
+    """One process of the product, started with the same arguments every time."""
+
+    def __init__(self, name: str, arguments: Sequence[str], *, folder: Path, settings: Mapping[str, str]) -> None:
+        self.name = name
+        self.log = folder / f"{name}.log"
+        self._arguments = arguments
+        self._folder = folder
+        self._settings = settings
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process, f"{self.name} was never started."
+        return self._process.pid
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.returncode is None
+
+    @property
+    def text(self) -> str:
+        """All it has said, restarts included."""
+        return self.log.read_text() if self.log.exists() else ""
+
+    async def start(self) -> None:
+        assert not self.is_running, f"{self.name} runs already."
+        with self.log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *(REPRISE, *self._arguments),
+                cwd=self._folder,
+                env=_environment(self._settings),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    async def kill(self) -> None:
+        """End it as `kill -9` does."""
+        await self._end(signal.SIGKILL)
+
+    async def stop(self) -> int:
+        """Ask it to end, and wait; its exit code."""
+        return await self._end(signal.SIGTERM)
+
+    async def close(self) -> None:
+        """End it however it takes."""
+        if self.is_running:
+            with suppress(TimeoutError):
+                await self.stop()
+        if self.is_running:
+            await self.kill()
+
+    async def _end(self, number: signal.Signals) -> int:
+        assert self._process, f"{self.name} was never started."
+        self._process.send_signal(number)
+        async with asyncio.timeout(15):
+            return await self._process.wait()
+
+
+class Server(Process):
+    """A replica. It listens on a port of its own, which it keeps."""
+
+    def __init__(self, name: str, *, folder: Path, settings: Mapping[str, str]) -> None:
+        self.port = unused_port()
+        super().__init__(name, ["server", "--port", str(self.port)], folder=folder, settings=settings)
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.address}"
+
+    @property
+    def open_files(self) -> int:
+        return len(os.listdir(f"/proc/{self.pid}/fd"))  # noqa: PTH208 (a list of names is all that is wanted)
+
+    async def health(self, kind: str = "ready") -> int:
+        """Status of the answer to a health check; 0 without an answer."""
+        async with httpx.AsyncClient(base_url=self.url, timeout=5, trust_env=False) as http:
+            with suppress(httpx.HTTPError):
+                return (await http.get(f"/health/{kind}")).status_code
+        return 0
+
+    async def ready(self) -> None:
+        async def is_ready() -> bool:
+            assert self.is_running, f"{self.name} has ended:\n{self.text}"
+            return await self.health() == 200
+
+        await wait_until(is_ready, description=f"{self.name} is ready", timeout=START_SECONDS)
+
+
+class Worker(Process):
+    def __init__(self, name: str, *, folder: Path, settings: Mapping[str, str]) -> None:
+        modules = [word for module in TASK_MODULES for word in ("--tasks", module)]
+        super().__init__(name, ["worker", *modules, "--name", name], folder=folder, settings=settings)
+
+
+@dataclass
+class Product:
+    """All processes of one installation."""
+
+    redis: RedisServer
+    folder: Path
+    settings: Mapping[str, str]
+    servers: list[Server] = field(default_factory=list[Server])
+    workers: list[Worker] = field(default_factory=list[Worker])
+
+    @property
+    def url(self) -> str:
+        """Address of the first server."""
+        return self.servers[0].url
+
+    def add_server(self) -> Server:
+        """One more server, not started."""
+        server = Server(f"server{len(self.servers) + 1}", folder=self.folder, settings=self._all_settings())
+        self.servers.append(server)
+        return server
+
+    def add_worker(self) -> Worker:
+        """One more worker, not started."""
+        worker = Worker(f"worker{len(self.workers) + 1}", folder=self.folder, settings=self._all_settings())
+        self.workers.append(worker)
+        return worker
+
+    async def ready(self) -> None:
+        """Wait until every server is ready and a worker offers its tasks."""
+        await asyncio.gather(*(server.ready() for server in self.servers))
+        if self.workers:
+            await wait_until(self._has_types, description="a worker offers tasks", timeout=START_SECONDS)
+
+    async def start_task(self, type: str, *, url: str = "", **input: Any) -> str:
+        """Start a task, retrying as clients do; its id."""
+        async with httpx.AsyncClient(base_url=url or self.url, timeout=10, trust_env=False) as http:
+            response = await http.post("/tasks", json={"type": type, "input": input})
+        assert response.status_code == 202, response.text
+        return str(response.json()["id"])
+
+    async def task(self, task_id: str) -> dict[str, Any]:
+        """The task's record, as the first server tells it."""
+        async with httpx.AsyncClient(base_url=self.url, timeout=10, trust_env=False) as http:
+            return (await http.get(f"/tasks/{task_id}")).raise_for_status().json()
+
+    def log_length(self, task_id: str) -> int:
+        """How many events are in the task's log; 0 without a log."""
+        found = self.redis.command("XLEN", log_key(task_id))
+        assert isinstance(found, int)
+        return found
+
+    async def emitted(self, task_id: str, count: int, *, timeout: float = 15) -> None:
+        """Wait until so many events are in the task's log."""
+        await wait_until(
+            lambda: self.log_length(task_id) >= count, description=f"{count} events in {task_id}", timeout=timeout
+        )
+
+    def assert_no_traceback(self) -> None:
+        for process in [*self.servers, *self.workers]:
+            assert "Traceback" not in process.text, f"{process.name} said:\n{process.text[-6000:]}"
+
+    async def _has_types(self) -> bool:
+        async with httpx.AsyncClient(base_url=self.url, timeout=5, trust_env=False) as http:
+            names = [each["name"] for each in (await http.get("/task-types")).json()["task_types"]]
+        return "emit_many" in names
+
+    def _all_settings(self) -> dict[str, str]:
+        return {"REPRISE_REDIS_URL": self.redis.url, **self.settings}
+
+
+@asynccontextmanager
+async def product(
+    folder: Path, *, servers: int = 1, workers: int = 1, settings: Mapping[str, str] | None = None
+) -> AsyncGenerator[Product]:
+    """Run so many processes on a Redis of their own, with their logs in `folder`; yield once all are ready."""
+    with RedisServer(keeps_data=True) as redis:
+        found = Product(redis, folder, settings or {})
+        try:
+            started: list[Process] = [*(found.add_server() for _ in range(servers))]
+            started += [found.add_worker() for _ in range(workers)]
+            await asyncio.gather(*(process.start() for process in started))
+            await found.ready()
+            yield found
+        finally:
+            if redis.is_running:
+                redis.resume()
+            await asyncio.gather(*(process.close() for process in [*found.servers, *found.workers]))
+        found.assert_no_traceback()
+
+
+def log_key(task_id: str) -> str:
+    return f"reprise:{{tasks.{task_id}}}:log"
+
+
+def unused_port() -> int:
+    """A port of this machine on which nothing listens, and which no outgoing connection will be given."""
+    for port in random.sample(_PORTS, 100):
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise AssertionError(f"No port is free of 100 tried in {_PORTS}.")
+
+
+def sequences(text: str) -> list[int]:
+    """The sequences of the event ids in a text, in order."""
+    return [int(found) for found in re.findall(r"^id: [0-9]+-([0-9]+)$", text, re.MULTILINE)]
+
+
+def _environment(settings: Mapping[str, str]) -> dict[str, str]:
+    """That of this process with these settings and no others; tests' own task functions can be imported."""
+    kept = {name: value for name, value in os.environ.items() if not name.upper().startswith("REPRISE_")}
+    return {**kept, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **settings}
