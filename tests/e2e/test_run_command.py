@@ -3,11 +3,12 @@
 import asyncio
 import json
 import re
+import signal
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from tests.e2e.dev_run import free_port, reprise
+from tests.e2e.dev_run import REPRISE, environment, free_port, reprise
 
 TASK = {"id": "t1", "events_url": "/tasks/t1/events"}
 STREAM_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\nretry: 10\n\n"
@@ -127,3 +128,23 @@ async def test_a_server_that_is_not_ours_is_one_sentence(tmp_path: Path):
         code, _, errors = await reprise(tmp_path, "run", "demo", "--url", url)
     assert code == 2
     assert "is not Reprise" in errors
+
+
+async def test_ctrl_c_stops_following_and_says_how_to_cancel(tmp_path: Path):
+    async with scripted(
+        answer("202 Accepted", TASK), STREAM_HEAD.replace(b"10", b"60000") + frame("1-1", "log", {"n": 1})
+    ) as (_, url):
+        process = await asyncio.create_subprocess_exec(
+            *(REPRISE, "run", "demo", "--url", url),
+            cwd=tmp_path,
+            env=environment(None),
+            stderr=asyncio.subprocess.PIPE,
+        )
+        assert process.stderr
+        async with asyncio.timeout(20):
+            await process.stderr.readuntil(b"connecting again")
+            process.send_signal(signal.SIGINT)
+            errors = (await process.stderr.read()).decode()
+            assert await process.wait() == 130
+    assert f"curl -X POST {url}/tasks/t1/cancel" in errors
+    assert "Traceback" not in errors
