@@ -110,9 +110,13 @@ def parsed(data: str) -> Any:
 
 
 def _brief(data: Any) -> str:
-    if isinstance(data, str):
-        return data
-    return json.dumps(data, ensure_ascii=False)
+    match data:
+        case str() as text:
+            return text
+        case {"text": str() as text, **rest} if not rest:
+            return text
+        case _:
+            return json.dumps(data, ensure_ascii=False)
 
 
 def _attempt(attempt: int, data: dict[str, Any]) -> str:
