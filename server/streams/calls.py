@@ -64,6 +64,12 @@ class Lifetimes:
     #: A task's record after its end: it answers for the log when that is gone.
     record_ms: int = 2 * 86_400_000
 
+    @classmethod
+    def lasting(cls, retention_seconds: float) -> Lifetimes:
+        """Those that follow from the setting: a record is needed longer than its log."""
+        retention_ms = int(retention_seconds * 1000)
+        return cls(max(cls().live_ms, retention_ms), retention_ms, 2 * retention_ms)
+
 
 @dataclass(frozen=True, slots=True)
 class Reply:
