@@ -58,8 +58,8 @@ class Reader:
 
     async def follow(self, *, timeout: float = 60) -> None:
         async with asyncio.timeout(timeout):
-            while await self._connect():
-                await asyncio.sleep(0.001 if self.hurries else self._retry_seconds)  # as it was told
+            while await self._connect():  # noqa: ASYNC110 (it waits for a time, not for an event)
+                await asyncio.sleep(0.001 if self.hurries else self._retry_seconds)
 
     async def has(self, count: int, *, timeout: float = 15) -> None:
         """Wait for so many events of the log."""
