@@ -28,9 +28,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(refused.exit_code)
 
 
-@app.command(
-    epilog="Settings are environment variables with the prefix REPRISE_, also in .env: docs/settings.md."
-)
+@app.command(epilog="Settings are environment variables with the prefix REPRISE_, also in .env: docs/settings.md.")
 def worker(
     tasks: Annotated[
         list[str] | None,

@@ -50,9 +50,7 @@ class WorkerSettings(CoreSettings):
             try:
                 parse_stream_name(queue)
             except ValueError:
-                raise ValueError(
-                    f"{queue!r} does not name a queue; use up to 128 of A-Z a-z 0-9 . _ -"
-                ) from None
+                raise ValueError(f"{queue!r} does not name a queue; use up to 128 of A-Z a-z 0-9 . _ -") from None
         return value
 
     @field_validator("name")

@@ -25,7 +25,7 @@ async def test_one_command_finishes_a_task_and_leaves_nothing_behind(tmp_path: P
         pids = run.pids()
         assert await run.stop() == 0
         assert [pid for pid in pids if is_alive(pid)] == []
-    assert "Traceback" not in run.text
+    assert "Traceback" not in run.text, run.text
     order = [run.text.rindex(each) for each in ("worker    |", "server    |", "valkey    |", "stopped")]
     assert order == sorted(order)
 
@@ -63,8 +63,7 @@ async def test_a_task_is_followed_across_the_death_of(name: str, tmp_path: Path)
         code, _, errors = await follower
     assert code == 0, errors + run.text
     ticks = [line for line in errors.splitlines() if line.startswith("tick ")]
-    assert ticks == [f'tick {{"remaining": {left}}}' for left in (5, 4, 3, 2, 1, 0)[-len(ticks) :]]
-    assert len(ticks) >= 5
+    assert ticks == [f'tick {{"remaining": {left}}}' for left in (5, 4, 3, 2, 1)]
 
 
 async def _has_tasks(url: str) -> bool:
