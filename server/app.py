@@ -42,8 +42,6 @@ _BACKOFF_SECONDS: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
 #: Between two looks at a Redis that answers but cannot be used: somebody may be changing its settings.
 _UNSUITABLE_SECONDS: Final = 5.0
 _DRAIN_POLL_SECONDS: Final = 0.05
-#: A record answers for its task after the log has gone, and is needed longer than it.
-_RECORD_LIFETIMES: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +83,7 @@ def _build(settings: ServerSettings) -> _Parts:
     commands = connect(url, name=name)
     bells = connect(url, name=f"{name}-doorbells", socket_timeout=None)
     keys = Keys(settings.prefix)
-    lifetimes = _lifetimes(settings.retention_seconds)
+    lifetimes = Lifetimes.lasting(settings.retention_seconds)
     log = Log(commands, keys, lifetimes=lifetimes, max_events=settings.max_stream_events)
     doorbells = Doorbells(bells, home=keys.bell(f"home.{token_hex(8)}"))
 
@@ -109,15 +107,6 @@ def _build(settings: ServerSettings) -> _Parts:
         ),
     )
     return _Parts(commands, bells, doorbells, hub, reaper, announcer, state)
-
-
-def _lifetimes(retention_seconds: float) -> Lifetimes:
-    retention_ms = int(retention_seconds * 1000)
-    return Lifetimes(
-        live_ms=max(Lifetimes().live_ms, retention_ms),
-        retention_ms=retention_ms,
-        record_ms=retention_ms * _RECORD_LIFETIMES,
-    )
 
 
 def _hub_options(settings: ServerSettings) -> HubOptions:

@@ -99,12 +99,12 @@ class Doorbells:
             try:
                 await self._listen_once()
             except (RedisError, OSError, TimeoutError) as error:
-                if self._connected_at is not None or failures == 0:
+                failures = 1 if self._connected_at is not None else failures + 1
+                if failures == 1:
                     _log.warning("The doorbell lost Redis: %s", error or type(error).__name__)
-                failures = 0 if self._connected_at is not None else failures + 1
             finally:
                 self._drop()
-            await asyncio.sleep(_BACKOFF_SECONDS[min(failures, len(_BACKOFF_SECONDS) - 1)] * random.uniform(0.7, 1.3))
+            await asyncio.sleep(_BACKOFF_SECONDS[min(failures, len(_BACKOFF_SECONDS)) - 1] * random.uniform(0.7, 1.3))
 
     async def _listen_once(self) -> None:
         pubsub = self._client.pubsub()

@@ -46,13 +46,16 @@ class Reaper:
         self._may_judge_expired = may_judge_expired
 
     async def run(self) -> None:
-        """Reap for ever; a failed round is logged and the next one tries again."""
+        """Reap for ever; a failed round is tried again, and logged unless the one before failed too."""
+        is_waiting = False
         while True:
             await asyncio.sleep(self._interval_seconds * random.uniform(0.5, 1.5))
             try:
                 await self.reap_once()
+                is_waiting = False
             except StreamsError as error:
-                _log.warning("The reaper waits: %s", error)
+                _log.log(logging.DEBUG if is_waiting else logging.WARNING, "The reaper waits: %s", error)
+                is_waiting = True
 
     async def reap_once(self) -> None:
         """One walk over the whole index. Raises `LogUnavailable`."""

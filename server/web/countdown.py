@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Final
 
 from starlette.responses import Response
 
+from server.fanout.frames import position_frame, with_prefix
 from server.streams.cursor import parse_composite
-from server.streams.errors import InvalidCursor, InvalidInput, Unknown
+from server.streams.errors import InvalidCursor, InvalidInput, LogUnavailable, Unknown
+from server.streams.ids import ORIGIN
 from server.streams.names import parse_task_id, task_of_stream, task_stream
 from server.streams.records import Status
 from server.streams.tasks import NewTask
@@ -21,7 +23,7 @@ from server.web.cursors import cursor_text, start_of_parameters
 from server.web.event_stream import accepts_event_stream
 from server.web.follow import admit, answer, head_response, open_stream
 from server.web.problems import Problem, shown
-from server.web.refusals import Busy
+from server.web.refusals import Busy, refuse
 
 if TYPE_CHECKING:
     from server.fanout import Start
@@ -65,7 +67,13 @@ async def _begin(request: WebRequest, seconds: int, parameters: Start) -> Respon
     record = await request.state["store"].create(new)
     stream = task_stream(record.id)
     start = replace(parameters, id_prefix=f"{stream}:", announce_position=True)
-    return await answer(request, await request.state["hub"].subscribe(stream, start))
+    try:
+        subscription = await request.state["hub"].subscribe(stream, start)
+    except LogUnavailable:
+        # It has started: without an id to come back with, the reader would start another one.
+        position = with_prefix(position_frame(ORIGIN), start.id_prefix)
+        return refuse(request, "The countdown has started, but cannot be read at the moment.", frame=position)
+    return await answer(request, subscription)
 
 
 async def _continue(request: WebRequest, text: str, parameters: Start) -> Response:

@@ -58,11 +58,13 @@ class Refusals:
         return max(_SHORTEST_RETRY_MS, min(_LONGEST_RETRY_MS, int(middle * random.uniform(0.5, 1.5))))
 
 
-def refuse(request: AnyRequest, reason: str, *, headers: Mapping[str, str] | None = None) -> Response:
-    """200, `retry:`, end: come back later."""
+def refuse(
+    request: AnyRequest, reason: str, *, headers: Mapping[str, str] | None = None, frame: bytes = b""
+) -> Response:
+    """200, `retry:`, end: come back later. `frame` is what the reader must know before it does."""
     refusals = cast("Refusals", request.state["refusals"])
     comment = " ".join(reason.split())
-    body = retry_frame(refusals.next_retry_ms()) + f": {comment}\n\n".encode()
+    body = retry_frame(refusals.next_retry_ms()) + f": {comment}\n\n".encode() + frame
     response = Response(body, headers=STREAM_HEADERS)
     response.headers.update(headers or {})
     return response
@@ -116,7 +118,7 @@ async def _on_http(request: AnyRequest, error: Exception) -> Response:
     if status == 404:
         detail = f"There is nothing to {request.method} at {path}. docs/api.md lists every address."
     elif status == 405:
-        allowed = (headers or {}).get("Allow", "another method")
+        allowed = ", ".join(sorted((headers or {}).get("Allow", "another method").split(", ")))
         detail = f"{path} does not take {request.method}. Use {allowed}."
     else:
         detail = found.detail

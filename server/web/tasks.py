@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from starlette.responses import JSONResponse, Response
 
-from server.fanout import Start
 from server.streams.errors import LogUnavailable
 from server.streams.names import task_stream
 from server.streams.records import Status
 from server.streams.tasks import NewTask
 from server.web.bodies import read_object
-from server.web.cursors import start_of
+from server.web.cursors import start_of, start_of_parameters
 from server.web.event_stream import accepts_event_stream
 from server.web.follow import admit, answer, open_stream, task_id_of
 from server.web.inputs import check_input
@@ -22,6 +21,7 @@ from server.web.problems import FieldError, Problem, invalid, shown
 from server.web.refusals import refuse
 
 if TYPE_CHECKING:
+    from server.fanout import Start
     from server.streams.registry import TaskType
     from server.web.state import WebRequest
 
@@ -52,12 +52,12 @@ async def create_task(request: WebRequest) -> Response:
     key = _idempotency_key(request)
     body = await read_object(request, max_bytes=request.state["limits"].max_body_bytes, known=_MEMBERS)
     new = await _new_task(request, body)
-    as_stream = accepts_event_stream(request)
-    if as_stream:
+    start = start_of_parameters(request) if accepts_event_stream(request) else None
+    if start:
         admit(request)
     record = await request.state["store"].create(new, idempotency_key=key)
-    if as_stream:
-        return await _started_stream(request, record.id, Start(at="earliest"))
+    if start:
+        return await _started_stream(request, record.id, start)
     return _json(record.as_json(), status=202 if new.execute else 201, headers={"location": f"/tasks/{record.id}"})
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from server.streams.errors import LogUnavailable
 from server.streams.names import task_of_stream
 from server.streams.records import Status
 from tests.support.event_reader import EVENT_STREAM, reading, types_of
@@ -128,3 +129,20 @@ async def test_without_a_worker_that_counts_an_eventsource_is_asked_to_come_back
             assert await reader.rest() == []
         assert len(reader.retries) == 1
         assert await listed(web) == []
+
+
+async def test_a_countdown_whose_log_cannot_be_read_yet_is_not_started_again(
+    web: Web, worker: PlayedWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: object) -> None:
+        raise LogUnavailable("Redis went away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(web.hub, "subscribe", away)
+        async with reading(web.client, "/stream/countdown/3") as reader:
+            (first,) = await reader.rest()
+    (task_id,) = await listed(web)
+    assert (first.event, first.id) == ("position", f"tasks.{task_id}:0-0")
+    await count_down(worker, task_id)
+    async with reading(web.client, "/stream/countdown/3", headers={"last-event-id": first.id}) as reader:
+        assert (await reader.rest())[-1].event == "complete"

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from server.streams.connections import connect
+from server.streams.errors import LogUnavailable
 from server.streams.keys import Keys
 from server.streams.records import Status
 from tests.support.event_reader import EVENT_STREAM, EventReader, reading, types_of
@@ -243,3 +244,32 @@ async def test_a_redis_that_evicts_streams_is_not_used_until_it_is_told_not_to(
         )
         own_redis.command("CONFIG", "SET", "maxmemory-policy", "noeviction")
         await web.until_ready()
+
+
+async def test_a_stream_that_fails_after_its_task_was_started_says_where_to_follow_it(
+    web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: object) -> None:
+        raise LogUnavailable("Redis went away")
+
+    monkeypatch.setattr(web.hub, "subscribe", away)
+    async with reading(web.client, "/tasks", method="POST", json={"type": "free"}) as reader:
+        assert await reader.rest() == []
+    location = reader.response.headers["location"]
+    assert (len(reader.retries), (await web.client.get(location)).json()["status"]) == (1, "pending")
+
+
+async def test_a_subscription_that_breaks_ends_its_response_cleanly(
+    web: Web, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with reading(web.client, "/stream/system") as reader:
+        await reader.next()
+
+        def broken(*_: object) -> None:
+            raise RuntimeError("a bug")
+
+        monkeypatch.setattr("server.fanout.window.Window.after", broken)
+        await web.create()
+        assert await reader.rest() == []
+    assert "A subscription failed" in caplog.text
+    await wait_until(lambda: web.hub.subscribers == 0, description="the subscription is closed")
