@@ -10,7 +10,8 @@ A reader holds a cursor and looks at a snapshot: a page of the log, the log's la
    Not so if `lost` says that the publisher had been given a later id. A foreign writer leaves `previous` out; then the
    neighbour in the log decides, which is why the log is read from the cursor on, the cursor included.
 3. Of a *task*, a reader gets the standing events after its cursor and nothing else. A new attempt voids what does not
-   stand, so a jump over void events is no gap: the `attempt` event is the announcement.
+   stand, so a jump over void events is no gap: the `attempt` event is the announcement. A terminal event that opens a
+   generation, where no writer lived, announces nothing: it is judged by rule 2.
 4. Anything else is a gap, told with what was asked for and where it goes on.
 5. A cursor ahead of the log is normal while a writer repairs: `XREAD` from it returns nothing, for ever. So
    the log's last id is compared with the cursor:
@@ -126,12 +127,19 @@ def judge_standing(cursor: EventId, standing: Standing, snapshot: Snapshot) -> V
     if not rows:
         return _nothing_after(cursor, snapshot, expected)
     if rows[0].id == expected:
-        return _run(rows, record)
+        return _run(rows, record) if _is_announced(cursor, rows[0]) else _after_gap(cursor, rows, record)
     missed = rows[0].id.sequence - expected.sequence if rows[0].id.generation == expected.generation else None
     verdict = _after_gap(cursor if cursor != ORIGIN else None, rows, record, missed=missed)
     opened = expected.sequence == 0 or rows[0].id.generation != expected.generation
     is_told = opened and rows[0].id.sequence > 0 and record is not None and standing.is_newest(rows[0].id.generation)
     return Verdict(verdict.state, verdict.events, verdict.gap, record.opening if is_told and record else None)
+
+
+def _is_announced(cursor: EventId, event: Event) -> bool:
+    """Whether the jump to the event is explained. An `attempt` explains itself; an end that was written where no writer
+    lived does not, if the log had been lost before.
+    """
+    return cursor == ORIGIN or event.id.sequence > 0 or not event.is_terminal or follows(cursor, event)
 
 
 def _is_over(cursor: EventId, record: StreamRecord | None) -> bool:
@@ -178,6 +186,8 @@ def _nothing_after(cursor: EventId, snapshot: Snapshot, expected: EventId | None
     record, last = snapshot.record, snapshot.last_id
     if record and record.status.is_ended:
         return _end_from_record(cursor, record, expected or cursor.next())
+    if last is not None and last >= (expected or cursor.next()):
+        return _all_removed(cursor, last)
     if cursor == ORIGIN or (last is not None and last.generation == cursor.generation):
         return Verdict(State.WAIT)
     if record and record.is_leased(snapshot.now_ms):
@@ -185,6 +195,12 @@ def _nothing_after(cursor: EventId, snapshot: Snapshot, expected: EventId | None
     if last is None or last.generation > cursor.generation:
         return Verdict(State.LOST, gap=Gap(cursor, None, None))
     return Verdict(State.LOST, gap=Gap(cursor, None, None), rewind=ORIGIN)
+
+
+def _all_removed(cursor: EventId, last: EventId) -> Verdict:
+    """A log that has given out ids behind the cursor and holds none of them: they were trimmed or deleted by hand."""
+    missed = last.sequence - cursor.sequence if last.generation == cursor.generation else None
+    return Verdict(State.MORE, gap=Gap(cursor if cursor != ORIGIN else None, last.next(), missed))
 
 
 def _end_from_record(cursor: EventId, record: StreamRecord, expected: EventId) -> Verdict:
