@@ -1,0 +1,130 @@
+"""`reprise dev` and its page in Chromium: what a newcomer sees, and sees go on when something is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, expect
+
+from tests.e2e.browser import CHROMIUM, chromium
+from tests.e2e.console import console
+from tests.e2e.dev_run import DevRun, dev_run
+from tests.e2e.reader import assert_whole
+from tests.support.waiting import wait_until
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed on this machine"),
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.timeout(90),
+]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def run(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[DevRun]:
+    async with dev_run(tmp_path_factory.mktemp("dev")) as found:
+        await found.ready()
+        yield found
+        assert "Traceback" not in found.text
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    async with chromium() as found:
+        yield found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", ["server", "valkey"])
+async def test_every_tick_and_token_arrives_once_although_a_process_is_killed(
+    victim: str, run: DevRun, browser: Browser
+):
+    async with console(browser, run.url) as countdown, console(browser, run.url) as chat:
+        await countdown.start("countdown", seconds=10)
+        await countdown.has(3)
+        await chat.start("chat")
+        await chat.has(20)
+        seen = [*await countdown.events(), *await chat.events()]
+        await kill(run, victim)
+        await countdown.ended("completed")
+        await chat.ended("completed")
+
+        assert "complete" not in [event.type for event in seen]
+        assert_whole(await countdown.events(), emitted=10)
+        assert [tick["remaining"] for tick in await countdown.data("tick")] == list(range(10, 0, -1))
+        assert_whole(await chat.events())
+        tokens = [token["text"] for token in await chat.data("token")]
+        assert (await chat.data("complete")) == [{"result": {"tokens": len(tokens)}}]
+        assert await chat.part("output").text_content() == "".join(tokens)
+        for page in (countdown, chat):
+            statuses = await page.statuses()
+            assert statuses[-1] == 204
+            assert set(statuses[:-1]) == {200}
+            assert len(statuses) >= (3 if victim == "server" else 2)
+
+
+async def kill(run: DevRun, name: str) -> None:
+    """Kill it as `kill -9` does, and wait until another has taken its place."""
+    before = run.pids(name)
+    os.kill(before[-1], signal.SIGKILL)
+    await wait_until(lambda: len(run.pids(name)) > len(before), description=f"another {name}", timeout=15)
+
+
+async def test_a_reloaded_page_shows_everything_and_goes_on(run: DevRun, browser: Browser):
+    async with console(browser, run.url) as page:
+        task_id = await page.start("countdown", seconds=4)
+        await page.has(3)
+        await page.page.reload()
+        await page.ended("completed")
+        assert await page.task_id() == task_id
+        assert_whole(await page.events(), emitted=4)
+        assert await page.part("ticks").locator("li").all_text_contents() == ["4", "3", "2", "1"]
+        assert (await page.statuses())[-1] == 204
+
+
+async def test_a_dropped_connection_is_taken_up_where_it_was(run: DevRun, browser: Browser):
+    async with console(browser, run.url) as page:
+        await page.start("process")
+        await page.has(3)
+        await page.part("reconnect").click()
+        await page.ended("completed")
+        assert_whole(await page.events(), emitted=6)
+        assert await page.part("progress").get_attribute("value") == "100"
+        assert (await page.statuses()) == [200, 200, 204]
+
+
+async def test_cancel_ends_a_running_task_within_a_second(run: DevRun, browser: Browser):
+    async with console(browser, run.url) as page:
+        await page.start("countdown", seconds=60)
+        await page.has(2)
+        await page.part("cancel").click()
+        await expect(page.part("status")).to_have_text("cancelled", timeout=2000)
+        await page.ended("cancelled")
+        assert_whole(await page.events(), ending="cancelled")
+        assert await page.part("cancel").is_hidden()
+
+
+async def test_a_failing_task_is_shown_with_its_reason(run: DevRun, browser: Browser):
+    async with console(browser, run.url) as page:
+        await page.start("flaky", fail_at=2)
+        await page.ended("failed")
+        assert_whole(await page.events(), emitted=2, ending="error")
+        assert "Step 2 failed" in await page.part("error").inner_text()
+        assert (await page.statuses())[-1] == 204
+
+
+async def test_an_input_that_breaks_the_schema_is_told_beside_its_field(run: DevRun, browser: Browser):
+    async with console(browser, run.url) as page:
+        await page.fill_in("countdown", seconds=61)
+        await page.part("start").click()
+        await expect(page.part("problem-seconds")).to_contain_text("60", timeout=5000)
+        assert await page.part("field-seconds").get_attribute("aria-invalid") == "true"
+        assert await page.task_id() == ""
+        await page.fill_in("countdown", seconds=1)
+        await page.part("start").click()
+        await page.ended("completed")
+        assert_whole(await page.events(), emitted=1)
