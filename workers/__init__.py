@@ -1,6 +1,22 @@
 """Reprise, the worker side: runs task functions and writes what they emit.
 
-examples  the demo tasks.
+definition  `@task`: a function's name, input schema and arguments.
+loading     modules of task functions, by name.
+context     what a task function is given: `ctx`.
+invocation  calling a task function, async or in a thread, and stopping it.
+renewal     leases, kept by a thread of their own; the theory of claims.
+news        telling all readers how a task stands.
+attempt     one run of one task, from its claim to its ack.
+intake      what to do with a queue entry: run it, settle it, pass it on.
+worker      fetching, heartbeats, take-over, draining.
+health      `python -m workers.health`, for containers.
+main        the process: connections and signals.
+examples    the demo tasks.
 
 Imports only `server.streams`; the server never imports this package, it meets workers in Redis.
 """
+
+from workers.context import Context, Stopped, SyncContext
+from workers.definition import task
+
+__all__ = ["Context", "Stopped", "SyncContext", "task"]

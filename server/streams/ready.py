@@ -123,14 +123,15 @@ class ReadyQueue:
         for queue in self._queues:
             key = self._keys.ready(queue)
             with suppress(LogUnavailable):  # no group: nothing to leave
-                if not await execute(self._client, "XPENDING", key, GROUP, "-", "+", 1, self._consumer):
+                pending = await execute(self._client, "XPENDING", key, GROUP)
+                if self._consumer.encode() not in {each["name"] for each in pending["consumers"]}:
                     await execute(self._client, "XGROUP", "DELCONSUMER", key, GROUP, self._consumer)
 
 
 def touch_sync(client: SyncClient, keys: Keys, entry: QueueEntry, *, consumer: str) -> None:
     """Reset the entry's idle time, from a thread: its task was just renewed."""
     try:
-        execute_sync(client, "XCLAIM", keys.ready(entry.queue), GROUP, consumer, 0, entry.id, "JUSTID")
+        execute_sync(client, "XCLAIM", keys.ready(entry.queue), GROUP, consumer, 0, entry.id)  # JUSTID trips redis-py
     except LogUnavailable as error:
         if "NOGROUP" not in str(error):  # the queue was lost; the record, which decides, was renewed
             raise

@@ -1,0 +1,245 @@
+"""One run of one task, from its claim to its ack.
+
+Order, log.md's and not to be changed: terminal event and record in one step, then the news, then, a few seconds later
+and after one more look at the log, the queue entry. Invariant: a fenced attempt writes nothing and acks nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Final
+
+from server.streams import calls
+from server.streams.announcements import Announcer
+from server.streams.calls import Renewal
+from server.streams.connections import AsyncClient, run
+from server.streams.errors import Fenced, InvalidInput, TooLarge
+from server.streams.event import check_size, encode_json
+from server.streams.keys import Keys
+from server.streams.lease import Lease
+from server.streams.ready import QueueEntry, ReadyQueue
+from server.streams.records import Status, TaskRecord
+from server.streams.tasks import TaskStore
+from server.streams.writer import StreamWriter, WriterOptions
+from workers.context import Context, StopSign
+from workers.definition import TaskDefinition
+from workers.invocation import Invocation, Outcome, Raised
+from workers.news import AttemptNews
+from workers.renewal import Held, LeaseKeeper
+from workers.retrying import until_answered
+
+_log = logging.getLogger(__name__)
+
+#: A failover loses about the last second, an append-only file the last two: after that the end is safe, and acked.
+_AFTERGLOW_SECONDS: Final = 3.0
+#: Handing back must fit between a drain's deadline and the kill that supervisors send after it.
+_HAND_BACK_GRACE_SECONDS: Final = 2.0
+_MAX_ERROR_CHARACTERS: Final = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What the attempts of one worker share."""
+
+    client: AsyncClient
+    keys: Keys
+    store: TaskStore
+    announcer: Announcer
+    queue: ReadyQueue
+    keeper: LeaseKeeper
+    options: WriterOptions
+    max_event_bytes: int
+    #: Set when the worker drains: then nothing waits that need not.
+    draining: asyncio.Event
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A granted claim: this process is the task's writer while the lease is fresh."""
+
+    entry: QueueEntry
+    record: TaskRecord
+    nonce: str
+    lease: Lease
+
+
+class _Stop(Enum):
+    """Why a function is ended before it comes to its end."""
+
+    CANCEL = "The task was cancelled."
+    FENCE = "Another worker runs the task now, or it is over; this attempt may not write any more."
+    HAND_BACK = "The worker shuts down; another one will run the task again."
+
+
+class Attempt:
+    """Runs the function of a claimed task. Belongs to the event loop."""
+
+    def __init__(self, shared: Shared, claim: Claim, definition: TaskDefinition) -> None:
+        self._shared = shared
+        self._claim = claim
+        self._definition = definition
+        self._task_id = claim.record.id
+        self._sign = StopSign()
+        self._stop: _Stop | None = None
+        #: Set when the function is over or has to stop.
+        self._turn = asyncio.Event()
+        #: From the terminal event on, what a renewal finds ("ended") is our own doing.
+        self._is_ending = False
+        self._restoring: asyncio.Task[None] | None = None
+        self._writer = StreamWriter(
+            shared.client, shared.keys, claim.record, nonce=claim.nonce, lease=claim.lease, options=shared.options
+        )
+        self._writer.on_repair = self._restore_index
+        self._writer.on_fence = self._fenced
+        self._news = AttemptNews(shared.announcer, claim.record)
+
+    def hand_back(self) -> None:
+        """Stop the function and give the task to another worker."""
+        self._ask(_Stop.HAND_BACK)
+
+    async def run(self, on_ended: Callable[[], Awaitable[None]]) -> None:
+        """Run to the end. `on_ended` is called when no slot is needed any more, before the last look at its log."""
+        held = Held(self._claim.entry, self._claim.nonce, self._claim.lease, lambda: self._writer.stored, self._heed)
+        async with self._writer, self._news:
+            self._shared.keeper.hold(held)
+            try:
+                end = await self._run_function()
+                is_told = end is not None and await self._news.became(*end)
+            except Fenced as fenced:
+                _log.warning("Stopped task %s (%s): %s", self._task_id, self._definition.name, fenced)
+                return
+            finally:
+                self._shared.keeper.drop(held)
+                self._sign.reason = self._sign.reason or "The attempt has ended; nothing can be written to it."
+                await on_ended()
+            if end is not None:
+                await self._settle(end, is_told=is_told)
+
+    async def _run_function(self) -> tuple[Status, str] | None:
+        """The end that was written; None if the task was handed back. Raises `Fenced`."""
+        try:
+            arguments = self._definition.arguments(self._claim.record.values.get("input", "{}"))
+        except InvalidInput as error:
+            return await self._finish(Status.FAILED, _error(str(error), code="invalid_input"))
+        invocation = Invocation(self._definition, self._context(), arguments, stop=self._sign, on_over=self._turn.set)
+        await self._turn.wait()
+        if self._stop is not None and not invocation.is_over:
+            return await self._end_early(invocation, self._stop)
+        return await self._conclude(invocation.outcome())
+
+    async def _conclude(self, outcome: Outcome) -> tuple[Status, str]:
+        if isinstance(outcome, Raised):
+            if isinstance(outcome.error, Fenced):
+                raise outcome.error
+            _log.warning("Task %s (%s) failed", self._task_id, self._definition.name, exc_info=outcome.error)
+            return await self._finish(Status.FAILED, _error(_described(outcome.error), code="task_failed"))
+        try:
+            data = encode_json({"result": outcome.result}, what="The result")
+            return await self._finish(Status.COMPLETED, check_size(data, max_bytes=self._shared.max_event_bytes))
+        except TooLarge as error:
+            return await self._finish(Status.FAILED, _error(str(error), code="result_too_large"))
+        except InvalidInput as error:
+            return await self._finish(Status.FAILED, _error(str(error), code="result_not_serializable"))
+
+    async def _end_early(self, invocation: Invocation, stop: _Stop) -> tuple[Status, str] | None:
+        if stop is _Stop.HAND_BACK:
+            is_over = await invocation.stop(stop.value, grace_seconds=_HAND_BACK_GRACE_SECONDS)
+        else:
+            is_over = await invocation.stop(stop.value)
+        if not is_over:
+            _log.warning(
+                "Task %s (%s) was told to stop and goes on; what it emits is refused, its end is not waited for",
+                self._task_id,
+                self._definition.name,
+            )
+        if stop is _Stop.HAND_BACK:
+            await self._hand_back()
+            return None
+        return await self._finish(Status.CANCELLED, "{}")
+
+    async def _finish(self, status: Status, data: str) -> tuple[Status, str]:
+        self._is_ending = True
+        await self._writer.finish(status, data)
+        return status, data
+
+    async def _hand_back(self) -> None:
+        self._is_ending = True
+        await self._writer.flush()
+        released = await until_answered(
+            lambda: run(self._shared.client, calls.release(self._shared.keys, self._task_id, nonce=self._claim.nonce))
+        )
+        if released.outcome == "released":
+            await until_answered(lambda: self._shared.queue.put_back(self._claim.entry))
+            await self._news.became(Status.PENDING)
+        _log.info("Task %s (%s) was handed back", self._task_id, self._definition.name)
+
+    async def _settle(self, end: tuple[Status, str], *, is_told: bool) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._shared.draining.wait(), _AFTERGLOW_SECONDS)
+        try:
+            await self._writer.verify()
+            if not is_told:
+                await self._news.became(*end)
+        except Fenced:  # run again or deleted in the meantime; this run's entry is of no more use
+            _log.debug("Task %s was taken up again before its entry was acked", self._task_id)
+        if self._restoring:
+            await self._restoring
+        await until_answered(lambda: self._shared.queue.settle(self._claim.entry))
+
+    def _context(self) -> Context:
+        record = self._claim.record
+        return Context(
+            task_id=record.id,
+            attempt=record.attempt,
+            fence=record.generation,
+            writer=self._writer,
+            max_event_bytes=self._shared.max_event_bytes,
+            stop=self._sign,
+            on_progress=self._news.progressed,
+        )
+
+    def _ask(self, stop: _Stop) -> None:
+        if self._stop is None or stop is _Stop.FENCE:
+            self._stop = stop
+        self._turn.set()
+
+    def _heed(self, renewal: Renewal) -> None:
+        """Act on what a renewal found: rules 4 and 6 of `workers.renewal`."""
+        if self._is_ending:
+            return
+        if renewal.outcome == "absent" and self._claim.lease.is_fresh:
+            self._writer.probe()
+        elif renewal.outcome != "renewed":
+            self._writer.fence(f"Its lease could not be renewed: the record answered {renewal.outcome!r}.")
+        elif not renewal.is_intact:
+            self._writer.probe()
+        if renewal.is_cancel_requested:
+            self._ask(_Stop.CANCEL)
+
+    def _fenced(self, _reason: str) -> None:
+        self._ask(_Stop.FENCE)
+
+    def _restore_index(self) -> None:
+        if self._restoring is None or self._restoring.done():
+            restore = until_answered(lambda: self._shared.store.restore_index(self._task_id))
+            self._restoring = asyncio.ensure_future(restore)
+
+
+def _error(text: str, *, code: str) -> str:
+    data: dict[str, Any] = {"error": text, "code": code}
+    return encode_json(data, what="The error")
+
+
+def _described(error: BaseException) -> str:
+    """`<type>: <message>`, whatever the message is made of."""
+    try:
+        message = str(error)
+    except Exception:  # noqa: BLE001 - an exception of the user's own making
+        message = "(its message cannot be shown)"
+    text = f"{type(error).__name__}: {message}" if message else type(error).__name__
+    return text[:_MAX_ERROR_CHARACTERS].encode(errors="replace").decode()

@@ -1,0 +1,39 @@
+"""For how long this process has been in touch with Redis without a break.
+
+Whoever judges an expired lease must have been there for one lease (log of why: `workers.renewal`, rule 7). A standing
+connection does not prove it: a frozen Redis, or a frozen worker, breaks none. So it is counted from replies. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import monotonic
+
+
+class Contact:
+    """Counts from the first reply after the last silence longer than `max_silence_seconds`."""
+
+    def __init__(self, *, max_silence_seconds: float, clock: Callable[[], float] = monotonic) -> None:
+        self._max_silence_seconds = max_silence_seconds
+        self._clock = clock
+        self._since: float | None = None
+        self._heard_at = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """0 while there is none."""
+        now = self._clock()
+        if self._since is None or now - self._heard_at > self._max_silence_seconds:
+            return 0.0
+        return now - self._since
+
+    def heard(self) -> None:
+        """Note a reply."""
+        now = self._clock()
+        if self._since is None or now - self._heard_at > self._max_silence_seconds:
+            self._since = now
+        self._heard_at = now
+
+    def lost(self) -> None:
+        """Note that Redis did not answer."""
+        self._since = None

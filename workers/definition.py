@@ -1,0 +1,197 @@
+"""Task definitions: what `@task` makes of a function.
+
+The signature after `ctx` is the input: one pydantic model gives the JSON Schema that is published and checks the input
+again before each call. Invariant: a function carries its own definition; nothing is registered anywhere. Pure.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, TypeVar, cast, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic.errors import PydanticUserError
+
+from server.streams.errors import InvalidInput
+from server.streams.registry import TaskType
+from server.streams.settings import CannotStart
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_ATTRIBUTE: Final = "__reprise_task__"
+_BY_NAME: Final = {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
+
+
+class InvalidTask(CannotStart):
+    """The author's: a task function that cannot be offered. The message names file and function, and what to change."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskDefinition:
+    """A task function and what is offered of it."""
+
+    name: str
+    function: Callable[..., Any] = field(repr=False)
+    #: Async functions run on the worker's event loop, plain ones in a thread.
+    is_async: bool
+    description: str
+    max_attempts: int | None
+    input_schema: dict[str, Any] = field(repr=False)
+    _input: type[BaseModel] = field(repr=False)
+    #: Parameters after `ctx`; the model calls the first `p0`, so that one named "copy" shadows nothing of pydantic's.
+    _parameters: tuple[str, ...] = field(repr=False)
+
+    @property
+    def place(self) -> str:
+        """Where the function is written."""
+        return _place(self.function)
+
+    def arguments(self, input_json: str) -> dict[str, Any]:
+        """The function's arguments from the input as the record holds it. Raises `InvalidInput`."""
+        try:
+            found = self._input.model_validate_json(input_json)
+        except ValidationError as error:
+            raise InvalidInput(_sentence(error)) from None
+        return {name: getattr(found, f"p{index}") for index, name in enumerate(self._parameters)}
+
+    def task_type(self) -> TaskType:
+        """What is published about it."""
+        return TaskType(self.name, self.description, self.input_schema, self.max_attempts)
+
+
+def task(name: str, *, max_attempts: int | None = None) -> Callable[[F], F]:
+    """Offer a function as a task of type `name`. The function stays as it is and can be called by tests.
+
+    Its first parameter is the context; the others, each with a type annotation, are the input. The first paragraph of
+    the docstring describes the type. `max_attempts` is how often a task of this type is tried; None leaves it to
+    REPRISE_MAX_ATTEMPTS. Raises `InvalidTask` for a function or name that cannot be offered.
+    """
+
+    def decorate(function: F) -> F:
+        setattr(function, _ATTRIBUTE, define(function, name=name, max_attempts=max_attempts))
+        return function
+
+    given: object = name
+    if callable(given):
+        raise InvalidTask(f'{_place(given)}: write @task("name") with the type\'s name instead of @task.')
+    return decorate
+
+
+def definition_of(candidate: object) -> TaskDefinition | None:
+    """The definition that `@task` attached; None for anything else."""
+    found = getattr(candidate, _ATTRIBUTE, None)
+    return found if isinstance(found, TaskDefinition) else None
+
+
+def define(function: Callable[..., Any], *, name: str, max_attempts: int | None) -> TaskDefinition:
+    """Make a definition of a function. Raises `InvalidTask`."""
+    _check_kind(function)
+    if not _NAME.fullmatch(name):
+        raise InvalidTask(
+            f"{_place(function)}: {name[:64]!r} cannot name a task type. "
+            "Use 1 to 128 of A-Z a-z 0-9 . _ - and start with a letter or a digit."
+        )
+    if max_attempts is not None and max_attempts < 1:
+        raise InvalidTask(f"{_place(function)}: max_attempts is {max_attempts}. Use 1 or more, or leave it out.")
+    parameters = _input_parameters(function)
+    model, schema = _input_model(function, name, parameters)
+    return TaskDefinition(
+        name=name,
+        function=function,
+        is_async=inspect.iscoroutinefunction(function),
+        description=_first_paragraph(function),
+        max_attempts=max_attempts,
+        input_schema=schema,
+        _input=model,
+        _parameters=tuple(parameters),
+    )
+
+
+def _check_kind(function: Callable[..., Any]) -> None:
+    if not inspect.isfunction(function):
+        raise InvalidTask(f"{function!r} is not a function. Put @task on an `async def` or a `def`.")
+    if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
+        raise InvalidTask(f"{_place(function)} yields. Call `ctx.emit` for each event and return the result instead.")
+
+
+def _input_parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    every = list(inspect.signature(function).parameters.values())
+    rest = every[1:]
+    if not every or every[0].kind is inspect.Parameter.KEYWORD_ONLY:
+        raise InvalidTask(f"{_place(function)} takes no context. Make its first parameter `ctx: Context`.")
+    for parameter in rest:
+        if parameter.kind not in _BY_NAME:
+            raise InvalidTask(
+                f"{_place(function)}: the parameter {str(parameter)!r} cannot be given by name. "
+                "Write each input as a parameter of its own."
+            )
+        if parameter.annotation is inspect.Parameter.empty:
+            raise InvalidTask(
+                f"{_place(function)}: the parameter {parameter.name!r} has no type. "
+                f"Annotate it, for example `{parameter.name}: str`."
+            )
+    return {parameter.name: parameter for parameter in rest}
+
+
+def _input_model(
+    function: Callable[..., Any], name: str, parameters: Mapping[str, inspect.Parameter]
+) -> tuple[type[BaseModel], dict[str, Any]]:
+    try:
+        annotations = _annotations(function, parameters)
+        fields: dict[str, Any] = {
+            f"p{index}": (annotations[parameter.name], _field(parameter))
+            for index, parameter in enumerate(parameters.values())
+        }
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # pydantic only warns of a default that JSON cannot hold
+            model = create_model(
+                name, __config__=ConfigDict(title=name, extra="forbid", validate_default=True), **fields
+            )
+            return model, model.model_json_schema()
+    except (PydanticUserError, NameError, TypeError, ValueError, AttributeError, UserWarning) as error:
+        reason = str(error).split("\n", 1)[0].rstrip(".")
+        raise InvalidTask(
+            f"{_place(function)}: its input cannot be described as JSON Schema: {reason}. Annotate the parameters "
+            "after `ctx` with types that JSON can hold (str, int, list[str], a pydantic model), defined in the module."
+        ) from None
+
+
+def _annotations(function: Callable[..., Any], parameters: Mapping[str, inspect.Parameter]) -> dict[str, Any]:
+    """The parameters' types; that of `ctx` and of the result may be unknown at run time."""
+    holder = type("Input", (), {"__annotations__": {name: each.annotation for name, each in parameters.items()}})
+    module: dict[str, Any] = getattr(function, "__globals__", {})
+    return get_type_hints(holder, globalns=module, localns=module, include_extras=True)
+
+
+def _field(parameter: inspect.Parameter) -> Any:
+    if parameter.default is inspect.Parameter.empty:
+        return Field(alias=parameter.name)
+    return Field(default=parameter.default, alias=parameter.name)
+
+
+def _first_paragraph(function: Callable[..., Any]) -> str:
+    paragraph = (inspect.getdoc(function) or "").split("\n\n", 1)[0]
+    return " ".join(paragraph.split())
+
+
+def _place(function: object) -> str:
+    code = getattr(function, "__code__", None)
+    name = getattr(function, "__qualname__", repr(function))
+    if code is None:
+        return name
+    path = Path(cast("str", code.co_filename))
+    shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    return f"{shown}:{code.co_firstlineno}: the task function {name!r}"
+
+
+def _sentence(error: ValidationError) -> str:
+    """What is wrong with an input, field by field; never the values, which may be secret."""
+    found = error.errors(include_url=False, include_input=False)
+    parts = [f"{'.'.join(str(part) for part in each['loc']) or 'the input'}: {each['msg']}" for each in found[:5]]
+    return f"The input does not fit. {'; '.join(parts)}."

@@ -1,0 +1,132 @@
+"""The worker process: what a worker is made of, and the signals that end it.
+
+The one place in `workers` that builds connections. SIGTERM and SIGINT drain; a second one hands back at once, a third
+ends the process where it stands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import signal
+import socket
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from typing import Final
+
+import uvloop
+
+from server.streams.announcements import Announcer
+from server.streams.calls import Lifetimes
+from server.streams.connections import connect, connect_sync
+from server.streams.doorbell import Doorbells
+from server.streams.keys import Keys
+from server.streams.log import Log
+from server.streams.ready import ReadyQueue
+from server.streams.registry import Registry
+from server.streams.tasks import TaskStore
+from server.streams.writer import WriterOptions
+from workers.attempt import Shared
+from workers.definition import TaskDefinition
+from workers.loading import load_tasks
+from workers.renewal import LeaseKeeper
+from workers.settings import WorkerSettings
+from workers.worker import BLOCK_MS, Worker, WorkerOptions
+
+_log = logging.getLogger(__name__)
+
+_CLIENT_NAME: Final = "reprise-worker"
+#: A blocking fetch must be answered by Redis, not cut off by the socket's timeout.
+_BLOCKING_TIMEOUT_SECONDS: Final = BLOCK_MS / 1000 + 5
+_LEFTOVERS_SECONDS: Final = 1.0
+
+
+def run_worker(settings: WorkerSettings, modules: list[str]) -> int:
+    """Run a worker until it is told to stop; returns the exit code. Raises `CannotStart`."""
+    definitions = load_tasks(modules)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(settings, definitions))
+    return 0
+
+
+async def _serve(settings: WorkerSettings, definitions: Mapping[str, TaskDefinition]) -> None:
+    async with open_worker(settings, definitions) as worker:
+        _heed_signals(worker)
+        await worker.run()
+    await _end_leftovers()
+
+
+@asynccontextmanager
+async def open_worker(settings: WorkerSettings, definitions: Mapping[str, TaskDefinition]) -> AsyncGenerator[Worker]:
+    """A worker with its connections; nothing is dialled before it runs."""
+    url = settings.redis_url.get_secret_value()
+    name = f"{settings.name or socket.gethostname()}-{secrets.token_hex(4)}"
+    keys = Keys(settings.prefix)
+    commands = connect(url, name=_CLIENT_NAME)
+    blocking = connect(url, name=f"{_CLIENT_NAME}-fetch", socket_timeout=_BLOCKING_TIMEOUT_SECONDS)
+    bells = connect(url, name=f"{_CLIENT_NAME}-doorbells", socket_timeout=None)
+    doorbells = Doorbells(bells, home=keys.bell(f"home.{secrets.token_hex(8)}"))
+    lifetimes = Lifetimes.lasting(settings.retention_seconds)
+    lease_ms = int(settings.lease_seconds * 1000)
+    log = Log(commands, keys, lifetimes=lifetimes, max_events=settings.max_stream_events)
+    announcer = Announcer(log)
+    shared = Shared(
+        client=commands,
+        keys=keys,
+        # This store cancels and reaps nothing, so it never has to judge a lease.
+        store=TaskStore(commands, keys, announcer, lifetimes=lifetimes, may_judge_expired=lambda: False),
+        announcer=announcer,
+        queue=ReadyQueue(commands, blocking, keys, queues=settings.queues, consumer=name),
+        keeper=LeaseKeeper(
+            connect_sync(url, name=f"{_CLIENT_NAME}-leases"),
+            keys,
+            consumer=name,
+            lease_ms=lease_ms,
+            lifetimes=lifetimes,
+        ),
+        options=WriterOptions(lifetimes, max_events=settings.max_stream_events, lease_ms=lease_ms),
+        max_event_bytes=int(settings.max_event_bytes),
+        draining=asyncio.Event(),
+    )
+    options = WorkerOptions(
+        name=name,
+        queues=settings.queues,
+        concurrency=settings.concurrency,
+        lease_seconds=settings.lease_seconds,
+        drain_seconds=settings.drain_seconds,
+    )
+    try:
+        yield Worker(options, shared, definitions, doorbells=doorbells, registry=Registry(commands, keys))
+    finally:
+        for client in (commands, blocking, bells):
+            await client.aclose()
+
+
+def _heed_signals(worker: Worker) -> None:
+    loop = asyncio.get_running_loop()
+    heard = 0
+
+    def hear() -> None:
+        nonlocal heard
+        heard += 1
+        if heard > 2:
+            os._exit(1)
+        worker.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, hear)
+
+
+async def _end_leftovers() -> None:
+    """Leave even if a task function ignores its cancellation: the loop's own end would wait for it for ever."""
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for each in left:
+        each.cancel()
+    if left:
+        _, left = await asyncio.wait(left, timeout=_LEFTOVERS_SECONDS)
+    if left:
+        _log.warning("Leaving %d function(s) behind that ignore their cancellation", len(left))
+        logging.shutdown()
+        os._exit(0)

@@ -1,0 +1,150 @@
+"""Keeping leases: the thread that renews every claim of this worker.
+
+Owns the thread and its connection. Knows of an attempt only what it needs to renew it, and tells it, on the event
+loop, what a renewal found.
+
+Theory of operation
+-------------------
+1. A claim makes this process the writer of a task for one lease. The record holds the owner's nonce and, by Redis'
+   clock, until when. Whoever finds the lease expired may claim the task and open the next generation.
+2. Every claim has a nonce of its own, and a claim whose reply was lost is asked again with the same one. By anything
+   else the record shows, this worker's claim could be its rival's.
+3. Renewal is on a thread, because a task may block the event loop for longer than a lease:
+
+       loop    claim ── task: time.sleep(60) ──────────────────────────── finish
+       thread         renew  renew  renew  renew  renew  renew  renew        ok
+
+   Renewed on the loop, the task would be given away at the second dash, and run twice.
+4. A renewal is conditional on the nonce. A worker that was frozen past its lease finds another owner: it is fenced,
+   its function is stopped, and it neither writes nor acks. The entry in the queue is the successor's by then.
+5. A lease counts from when its claim or renewal was *asked* for. Counted from the reply, a slow reply would let this
+   worker believe in a lease that Redis has already ended. A claim asked twice counts from the first time: the second
+   reply only repeats the first.
+6. "My record is gone" is not "my lease was taken". While the lease is fresh by our own clock nobody else can have
+   claimed the task, so Redis lost data, and the writer puts log, record and lease back. Afterwards it must stop.
+7. After an outage every lease may have run out while its owner lives. So owners renew the moment Redis answers again,
+   and nobody takes an expired lease before having been in touch with Redis for one lease (`Contact`):
+
+       Redis      | up |----- away longer than a lease -----| up
+       owner      run ...                                     renew: still mine
+       rival                                                  without the rule: claim; two runs
+8. Each renewal also touches the task's entry in the queue, so its idle time stays below the lease, and other workers
+   see by XAUTOCLAIM alone which tasks to look at. The entry only hints; the claim asks the record.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from server.streams import calls
+from server.streams.calls import Lifetimes, Renewal
+from server.streams.connections import SyncClient, run_sync
+from server.streams.errors import LogUnavailable
+from server.streams.ids import EventId
+from server.streams.keys import Keys
+from server.streams.lease import RENEWALS_PER_LEASE, Lease, boot_seconds
+from server.streams.ready import QueueEntry, touch_sync
+
+_log = logging.getLogger(__name__)
+
+#: While Redis is away it is asked this often: owners must be first when it is back.
+_RETRY_SECONDS: Final = 0.2
+
+
+@dataclass(eq=False, frozen=True, slots=True)
+class Held:
+    """A claim to keep. Made by the attempt, read by the thread."""
+
+    entry: QueueEntry
+    nonce: str
+    lease: Lease
+    #: The last id the writer knows to be in the log; called from the thread.
+    stored: Callable[[], EventId]
+    #: Told on the event loop what a renewal found, unless all is well.
+    heed: Callable[[Renewal], None]
+
+    @property
+    def task_id(self) -> str:
+        return self.entry.task_id
+
+
+class LeaseKeeper:
+    """Renews what it holds, from its own thread. Its methods may be called from the event loop at any time."""
+
+    def __init__(self, client: SyncClient, keys: Keys, *, consumer: str, lease_ms: int, lifetimes: Lifetimes) -> None:
+        self._client = client
+        self._keys = keys
+        self._consumer = consumer
+        self._lease_ms = lease_ms
+        self._lifetimes = lifetimes
+        self._loop: asyncio.AbstractEventLoop | None = None
+        #: Added to and removed from by the loop, copied by the thread: each one step under the GIL.
+        self._held: set[Held] = set()
+        self._wake = threading.Event()
+        self._is_stopping = False
+        self._thread = threading.Thread(target=self._run, name="lease keeper", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread; outcomes are told on the running event loop."""
+        self._loop = asyncio.get_running_loop()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread, without waiting for it: it may be waiting for Redis."""
+        self._is_stopping = True
+        self._wake.set()
+
+    def hold(self, held: Held) -> None:
+        self._held.add(held)
+
+    def drop(self, held: Held) -> None:
+        """Let a claim go. A renewal that is on its way may still be told."""
+        self._held.discard(held)
+
+    def renew_now(self) -> None:
+        """Renew everything at once: after a reconnect, or because a cancel flag may have been set unheard."""
+        self._wake.set()
+
+    def _run(self) -> None:
+        interval = self._lease_ms / 1000 / RENEWALS_PER_LEASE
+        is_away = False
+        while not self._is_stopping:
+            pause = interval
+            try:
+                for held in tuple(self._held):
+                    self._renew(held)
+                is_away = False
+            except LogUnavailable as error:
+                if not is_away:
+                    _log.warning("Leases cannot be renewed: %s", error)
+                is_away = True
+                pause = min(interval, _RETRY_SECONDS)
+            except Exception:  # noqa: BLE001 - a supervised loop: without it every lease would run out
+                _log.exception("Renewing leases failed")
+            self._wake.wait(pause)
+            self._wake.clear()
+        self._client.close()
+
+    def _renew(self, held: Held) -> None:
+        asked_at = boot_seconds()
+        call = calls.renew(
+            self._keys,
+            held.task_id,
+            nonce=held.nonce,
+            lease_ms=self._lease_ms,
+            lifetimes=self._lifetimes,
+            stored=held.stored(),
+        )
+        renewal = run_sync(self._client, call)
+        if held not in self._held:
+            return
+        if renewal.outcome == "renewed":
+            held.lease.renewed(asked_at=asked_at)
+            touch_sync(self._client, self._keys, held.entry, consumer=self._consumer)
+        if renewal != Renewal("renewed") and self._loop is not None:
+            self._loop.call_soon_threadsafe(held.heed, renewal)

@@ -1,0 +1,269 @@
+"""The worker: fetches entries while it has free slots, runs their tasks, and hands back what it cannot finish.
+
+Invariant: work is taken only when it can be started at once, so that no entry ages in the pending list of a busy
+worker. While Redis is away everything waits and says so once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final
+
+from server.streams.connections import execute
+from server.streams.doorbell import Doorbells
+from server.streams.errors import LogUnavailable
+from server.streams.ready import QueueEntry, ensure_group
+from server.streams.registry import HEARTBEAT_SECONDS, Registry
+from server.streams.suitability import examine
+from workers.attempt import Attempt, Shared
+from workers.contact import Contact
+from workers.definition import TaskDefinition
+from workers.intake import ClaimTerms, Intake
+from workers.retrying import backoff_seconds
+
+_log = logging.getLogger(__name__)
+
+#: How long one fetch waits for work; a shutdown waits for it to return, because breaking it off could lose an entry.
+BLOCK_MS: Final = 500
+_UNSUITABLE_SECONDS: Final = 5.0
+#: After the drain's deadline, for stopping functions and handing their tasks back.
+_HAND_BACK_SECONDS: Final = 4.0
+_LEAVE_SECONDS: Final = 2.0
+#: Above the lease, so that whoever takes an entry over finds the lease expired and not about to expire.
+_IDLE_MARGIN_MS: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerOptions:
+    """What a person decides about a worker."""
+
+    #: Unique to this process: a name and a nonce.
+    name: str
+    queues: tuple[str, ...]
+    concurrency: int
+    lease_seconds: float
+    drain_seconds: float
+
+
+class Worker:
+    """One worker. `run` returns once `stop` was called and everything is finished or handed back."""
+
+    def __init__(
+        self,
+        options: WorkerOptions,
+        shared: Shared,
+        definitions: Mapping[str, TaskDefinition],
+        *,
+        doorbells: Doorbells,
+        registry: Registry,
+    ) -> None:
+        self._options = options
+        self._shared = shared
+        self._definitions = definitions
+        self._doorbells = doorbells
+        self._registry = registry
+        self._contact = Contact(max_silence_seconds=options.lease_seconds / 2)
+        terms = ClaimTerms(options.name, options.lease_seconds, shared.options.lifetimes, self._may_judge_expired)
+        self._intake = Intake(shared, definitions, doorbells, terms)
+        #: Entries that occupy a slot, and everything that is looked after until its ack, by entry.
+        self._busy: set[QueueEntry] = set()
+        self._handlers: dict[QueueEntry, asyncio.Task[None]] = {}
+        self._attempts: set[Attempt] = set()
+        #: Taken in one fetch from several queues beyond the free slots.
+        self._surplus: deque[QueueEntry] = deque()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._deadline: asyncio.Timeout | None = None
+        #: Called once the worker takes work.
+        self.on_ready: Callable[[], None] = lambda: None
+
+    def stop(self) -> None:
+        """Take no more work; called again, hand back at once what still runs."""
+        if not self._shared.draining.is_set():
+            self._shared.draining.set()
+        elif self._deadline is not None:
+            self._deadline.reschedule(asyncio.get_running_loop().time())
+        self._room.set()
+
+    async def run(self) -> None:
+        self._shared.keeper.start()
+        self._doorbells.on_connect = self._shared.keeper.renew_now
+        try:
+            async with asyncio.TaskGroup() as group:
+                background = [
+                    group.create_task(self._doorbells.run(), name="doorbells"),
+                    group.create_task(self._keep_registered(), name="registration"),
+                    group.create_task(self._keep_looking(), name="take-over"),
+                ]
+                await self._fetch()
+                await self._drain()
+                for each in background:
+                    each.cancel()
+            await self._leave()
+        finally:
+            self._shared.keeper.stop()
+
+    async def _fetch(self) -> None:
+        failures = 0
+        is_ready = False
+        while not self._is_draining:
+            try:
+                if not is_ready:
+                    is_ready = await self._become_ready()
+                    continue
+                await self._take()
+                if failures:
+                    _log.info("Redis is back")
+                failures = 0
+            except LogUnavailable as error:
+                failures += 1
+                if failures == 1:
+                    _log.warning("The worker waits for Redis: %s", error)
+                await self._pause(backoff_seconds(failures))
+
+    async def _become_ready(self) -> bool:
+        found = await examine(self._shared.client)
+        for sentence in found.refusals:
+            _log.error(sentence)
+        if found.refusals:
+            await self._pause(_UNSUITABLE_SECONDS)
+            return False
+        for queue in self._options.queues:
+            await ensure_group(self._shared.client, self._shared.keys, queue)
+        await self._register()
+        _log.info(
+            "Worker %s is ready for %s; %d at once, from %s",
+            self._options.name,
+            ", ".join(sorted(self._definitions)),
+            self._options.concurrency,
+            ", ".join(self._options.queues),
+        )
+        self.on_ready()
+        return True
+
+    async def _take(self) -> None:
+        await self._room.wait()
+        if self._is_draining:
+            return
+        while self._surplus and self._free_slots:
+            self._admit(self._surplus.popleft())
+        if free := self._free_slots:
+            limit = max(1, free // len(self._options.queues))
+            self._surplus.extend(await self._shared.queue.take(limit=limit, block_ms=BLOCK_MS))
+        while self._surplus and self._free_slots:
+            self._admit(self._surplus.popleft())
+
+    def _admit(self, entry: QueueEntry) -> None:
+        if entry in self._handlers:
+            return  # our own, touched late
+        self._busy.add(entry)
+        self._mind_room()
+        self._handlers[entry] = asyncio.create_task(self._handle(entry), name=f"entry of {entry.task_id}")
+
+    async def _handle(self, entry: QueueEntry) -> None:
+        attempt: Attempt | None = None
+        try:
+            attempt = await self._intake.open(entry)
+            if attempt is not None:
+                self._attempts.add(attempt)
+                await attempt.run(on_ended=lambda: self._release(entry))
+        except Exception:  # noqa: BLE001 - the boundary of one task: its entry stays pending and is looked at again
+            _log.exception("Looking after task %s failed", entry.task_id)
+        finally:
+            await self._release(entry)
+            self._handlers.pop(entry, None)
+            if attempt is not None:
+                self._attempts.discard(attempt)
+
+    async def _release(self, entry: QueueEntry) -> None:
+        self._busy.discard(entry)
+        self._mind_room()
+        await self._intake.close(entry)
+
+    @property
+    def _free_slots(self) -> int:
+        return self._options.concurrency - len(self._busy)
+
+    @property
+    def _is_draining(self) -> bool:
+        return self._shared.draining.is_set()
+
+    def _mind_room(self) -> None:
+        if self._free_slots > 0 or self._is_draining:
+            self._room.set()
+        else:
+            self._room.clear()
+
+    def _may_judge_expired(self) -> bool:
+        lease = self._options.lease_seconds
+        return self._contact.seconds >= lease and self._doorbells.connected_seconds >= lease
+
+    async def _keep_looking(self) -> None:
+        """Look after entries that nobody touches, and those put aside here."""
+        pause = min(1.0, self._options.lease_seconds / 4)
+        idle_ms = int(self._options.lease_seconds * 1000) + _IDLE_MARGIN_MS
+        while True:
+            try:
+                await execute(self._shared.client, "PING")
+                self._contact.heard()
+                found = await self._intake.unpark()
+                if self._free_slots > 0 and not self._is_draining and self._may_judge_expired():
+                    found += await self._shared.queue.take_over(idle_ms=idle_ms, limit=self._free_slots)
+                for entry in found:
+                    self._admit(entry)
+            except LogUnavailable:
+                self._contact.lost()
+            await asyncio.sleep(pause)
+
+    async def _keep_registered(self) -> None:
+        while True:
+            await asyncio.sleep(HEARTBEAT_SECONDS)
+            with suppress(LogUnavailable):  # the fetch says it
+                await self._register()
+
+    async def _register(self) -> None:
+        details: dict[str, Any] = {
+            "queues": list(self._options.queues),
+            "concurrency": self._options.concurrency,
+            "running": len(self._busy),
+        }
+        types = [each.task_type() for each in self._definitions.values()]
+        await self._registry.heartbeat(self._options.name, types, details=details)
+
+    async def _pause(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._shared.draining.wait(), seconds)
+
+    async def _drain(self) -> None:
+        if self._busy:
+            _log.info("Finishing %d task(s), for %g s at most", len(self._busy), self._options.drain_seconds)
+        await self._wait_for_handlers(self._options.drain_seconds)
+        for attempt in tuple(self._attempts):
+            attempt.hand_back()
+        await self._wait_for_handlers(_HAND_BACK_SECONDS)
+        left = list(self._handlers.values())
+        for handler in left:
+            handler.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+
+    async def _wait_for_handlers(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds) as self._deadline:
+                while self._handlers:
+                    await asyncio.wait(set(self._handlers.values()))
+        self._deadline = None
+
+    async def _leave(self) -> None:
+        with suppress(LogUnavailable, TimeoutError):
+            async with asyncio.timeout(_LEAVE_SECONDS):
+                for entry in self._surplus:
+                    await self._shared.queue.put_back(entry)
+                await self._intake.put_all_back()
+                await self._shared.queue.leave()
+                await self._registry.leave(self._options.name)
+        _log.info("Worker %s has left", self._options.name)
