@@ -65,6 +65,7 @@ class Child:
             started = clock()
             code = await self._run_once()
             if self._stop.is_set():
+                self.output.line("reprise", f"{self.program.name} stopped")
                 return
             if code == _REFUSED:
                 raise ChildRefused(self.program.name)

@@ -23,7 +23,7 @@ from server.dev import valkey
 from server.dev.child import Child, ChildRefused, Program
 from server.dev.folder import FOLDER, Place, kept_place, passing_place
 from server.dev.output import Output
-from server.dev.ready import wait_until_ready
+from server.dev.ready import wait_until_offered, wait_until_ready
 from server.listening import address_of, listen
 from server.settings import ServerSettings
 
@@ -144,7 +144,7 @@ class Supervisor:
                 await self._stop.wait()
             finally:
                 await self._stop_in_order()
-        self._say("stopped")
+        self._say("all stopped")
         return self._exit_code
 
     async def _start(self, group: asyncio.TaskGroup) -> None:
@@ -158,6 +158,8 @@ class Supervisor:
         self._launch(group, plan.server(environment))
         self._launch(group, plan.workers(environment))
         await self._unless_stopped(wait_until_ready(plan.url, self._say))
+        if plan.options.workers:
+            await self._unless_stopped(wait_until_offered(plan.url))
         if not self._stop.is_set():
             self._show_banner()
 
