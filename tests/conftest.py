@@ -14,6 +14,7 @@ from redis import Redis
 from server.streams.connections import AsyncClient, connect
 from server.streams.keys import Keys
 from tests.support.redis_server import RedisServer
+from tests.support.working import Bench
 
 #: What stays in Redis for good: docs/keys.md says why.
 _PERMANENT = ("reprise:index:", "reprise:{queue.")
@@ -49,6 +50,12 @@ async def client(redis_url: str) -> AsyncIterator[AsyncClient]:
     found = connect(redis_url, name="test")
     yield found
     await found.aclose()
+
+
+@pytest.fixture
+def bench(client: AsyncClient, keys: Keys) -> Bench:
+    """Creates tasks and looks at what became of them."""
+    return Bench(client, keys)
 
 
 def _keys_without_expiry(url: str) -> set[str]:

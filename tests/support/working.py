@@ -1,0 +1,168 @@
+"""Workers for tests, in this process or in their own, and a bench to give them tasks and see what became of them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import SecretStr
+
+from server.streams.announcements import Announcer
+from server.streams.calls import Lifetimes
+from server.streams.connections import AsyncClient, execute
+from server.streams.event import Event
+from server.streams.keys import Keys
+from server.streams.log import Log
+from server.streams.names import task_stream
+from server.streams.ready import GROUP
+from server.streams.records import TaskRecord
+from server.streams.registry import Registry
+from server.streams.tasks import NewTask, TaskStore
+from tests.support.waiting import wait_until
+from workers.loading import load_tasks
+from workers.main import open_worker
+from workers.settings import WorkerSettings
+from workers.worker import Worker
+
+#: The shortest there is: a test that waits for a lease to run out waits this long.
+LEASE_SECONDS = 1.0
+MODULES = ("workers.examples", "tests.tasks.emitters", "tests.tasks.awkward")
+_ROOT = Path(__file__).parents[2]
+
+
+class Bench:
+    """Creates tasks and looks at their records and logs, as a server would."""
+
+    def __init__(self, client: AsyncClient, keys: Keys) -> None:
+        self.client = client
+        self.keys = keys
+        self.registry = Registry(client, keys)
+        self.log = Log(client, keys, lifetimes=Lifetimes(), max_events=10_000)
+        self.store = TaskStore(client, keys, Announcer(self.log), lifetimes=Lifetimes(), may_judge_expired=lambda: True)
+
+    async def create(self, type: str, *, max_attempts: int = 3, queue: str = "default", **input: Any) -> str:
+        record = await self.store.create(NewTask(type, input, queue=queue, max_attempts=max_attempts))
+        return record.id
+
+    async def events(self, task_id: str) -> list[Event]:
+        snapshot = await self.log.read(task_stream(task_id), limit=10_000)
+        return list(snapshot.events)
+
+    async def types(self, task_id: str) -> list[str]:
+        return [event.type for event in await self.events(task_id)]
+
+    async def datas(self, task_id: str, event_type: str) -> list[Any]:
+        return [json.loads(event.data) for event in await self.events(task_id) if event.type == event_type]
+
+    async def updates(self, task_id: str, *, stream: str = "tasks") -> list[dict[str, Any]]:
+        """What was announced of the task."""
+        snapshot = await self.log.read(stream, limit=10_000)
+        datas: list[dict[str, Any]] = [json.loads(event.data) for event in snapshot.events]
+        return [data for data in datas if data.get("task_id") == task_id]
+
+    async def end(self, task_id: str, *, timeout: float = 10) -> TaskRecord:
+        """Wait for the end and return the record."""
+
+        async def ended() -> TaskRecord | None:
+            record = await self.store.find(task_id)
+            return record if record and record.status.is_ended else None
+
+        found = await wait_until(ended, description=f"task {task_id} ends", timeout=timeout)
+        assert found
+        return found
+
+    async def has_emitted(self, task_id: str, event_type: str, *, count: int = 1, timeout: float = 5) -> None:
+        async def there() -> bool:
+            return (await self.types(task_id)).count(event_type) >= count
+
+        await wait_until(there, description=f"{count} × {event_type!r} in {task_id}", timeout=timeout)
+
+    async def queue_length(self, queue: str = "default") -> int:
+        return int(await execute(self.client, "XLEN", self.keys.ready(queue)))
+
+    async def pending(self, queue: str = "default") -> int:
+        """How many entries workers hold."""
+        found: dict[str, int] = await execute(self.client, "XPENDING", self.keys.ready(queue), GROUP)
+        return found["pending"]
+
+    async def queue_is_empty(self, *, timeout: float = 8) -> None:
+        async def empty() -> bool:
+            return await self.queue_length() == 0
+
+        await wait_until(empty, description="every queue entry is acked and deleted", timeout=timeout)
+
+
+@asynccontextmanager
+async def working(url: str, *modules: str, **settings: Any) -> AsyncGenerator[Worker]:
+    """A ready worker on this event loop; stopped, and its functions with it, at the end."""
+    given: dict[str, Any] = {"lease_seconds": LEASE_SECONDS, "drain_seconds": 0.1, **settings}
+    found = WorkerSettings(redis_url=SecretStr(url), **given)
+    async with open_worker(found, load_tasks(modules or MODULES)) as worker:
+        ready = asyncio.Event()
+        worker.on_ready = ready.set
+        running = asyncio.create_task(worker.run(), name="worker")
+        await asyncio.wait_for(ready.wait(), 5)
+        try:
+            yield worker
+        finally:
+            worker.stop()
+            await asyncio.wait_for(running, 10)
+
+
+class WorkerProcess:
+    """`python -m workers` as a process of its own, which a test may kill and freeze."""
+
+    def __init__(self, url: str, *, modules: tuple[str, ...] = MODULES, **settings: Any) -> None:
+        given = {"lease_seconds": LEASE_SECONDS, "log_format": "json", "redis_url": url, "tasks": ",".join(modules)}
+        variables = {f"REPRISE_{name.upper()}": str(value) for name, value in (given | settings).items()}
+        self._environment = {**os.environ, **variables}
+        self._output = tempfile.TemporaryFile("w+b")  # noqa: SIM115 - closed in __exit__
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        command = [sys.executable, "-m", "workers"]
+        self._process = subprocess.Popen(command, cwd=_ROOT, env=self._environment, stderr=self._output)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.send(signal.SIGKILL)
+            self.process.wait(10)
+        self._output.close()
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        assert self._process, "The worker was not started."
+        return self._process
+
+    def send(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Everything it has logged."""
+        raw = os.pread(self._output.fileno(), 1 << 20, 0)
+        return [json.loads(line) for line in raw.decode().splitlines(keepends=True) if line.endswith("\n")]
+
+    def messages(self) -> list[str]:
+        return [str(line.get("message")) for line in self.lines()]
+
+    def has_said(self, text: str) -> bool:
+        return any(text in message for message in self.messages())
+
+    async def says(self, text: str, *, timeout: float = 10) -> None:
+        """Wait for a log line."""
+        await wait_until(lambda: self.has_said(text), description=f"the worker says {text!r}", timeout=timeout)
+
+    async def ends(self, *, timeout: float = 10) -> int:
+        """Wait for its end and return the exit code."""
+        await wait_until(lambda: self.process.poll() is not None, description="the worker ends", timeout=timeout)
+        return self.process.wait()
