@@ -145,7 +145,7 @@ export class Follower {
     }
     this.#watch.heard();
     if (event.lastEventId) this.cursor = event.lastEventId;
-    const id = WITHOUT_ID.has(event.type) ? null : event.lastEventId || null;
+    const id = hasOwnId(event) ? event.lastEventId : null;
     if (this.#terminal.has(event.type)) {
       this.#isFinished = true;
       this.#enter("finished", "the browser comes back once more and is told 204");
@@ -197,6 +197,15 @@ export class Follower {
     }
     this.#retryTimer = setTimeout(() => this.#connect("reconnecting", "trying again"), wait);
   }
+}
+
+/**
+ * An EventSource shows each event with the last id it has seen, whether the event has brought it or not. An
+ * `attempt` opens its generation at sequence 0, or is told without an id where the opening has been trimmed.
+ */
+function hasOwnId({ type, lastEventId }) {
+  if (!lastEventId || WITHOUT_ID.has(type)) return false;
+  return type !== "attempt" || lastEventId.endsWith("-0");
 }
 
 function parseData(text) {

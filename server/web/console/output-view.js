@@ -4,6 +4,9 @@
  */
 
 import { asText, byId, el } from "./dom.js";
+import { EndKeeper } from "./scrolling.js";
+
+const SHORT_RESULT = 72; // on one line; longer ones are laid out
 
 /** The blocks of output of the followed task. An event of a type it has no block for changes nothing. */
 export class OutputView {
@@ -14,6 +17,7 @@ export class OutputView {
   #ticks = byId("ticks");
   #thoughts = byId("thoughts");
   #output = byId("output");
+  #outputEnd = new EndKeeper(this.#output);
   #ending = byId("ending");
   #show = {
     progress: (data) => this.#showProgress(data),
@@ -60,17 +64,23 @@ export class OutputView {
   /** One text node for all tokens: a node each would make thousands of them. */
   #addToken(text) {
     this.#output.hidden = false;
+    this.#outputEnd.beforeGrowth();
     if (this.#output.firstChild) this.#output.firstChild.appendData(text);
     else this.#output.append(text);
   }
 
   #end(kind, heading, content) {
-    const text = typeof content === "string" ? content : JSON.stringify(content ?? null, null, 2);
+    const text = typeof content === "string" ? content : laidOut(content ?? null);
     const body = el(kind === "result" ? "pre" : "p", { "data-testid": kind }, text);
     this.#ending.dataset.kind = kind;
     this.#ending.replaceChildren(el("h3", {}, heading), body);
     this.#ending.hidden = false;
   }
+}
+
+function laidOut(value) {
+  const text = JSON.stringify(value);
+  return text.length <= SHORT_RESULT ? text : JSON.stringify(value, null, 2);
 }
 
 function textOf(data) {

@@ -5,6 +5,8 @@
 
 import { asText, el } from "./dom.js";
 
+const ANYTHING = { title: "Input", description: "This task takes any JSON object.", type: "object", default: {} };
+
 /** One input of the form: `read` gives the value to send, undefined to leave it out. */
 class Field {
   constructor(name, schema, isRequired) {
@@ -48,6 +50,8 @@ class Field {
 export class SchemaForm {
   #container;
   #fields = [];
+  /** The one field for a schema that names no properties but takes any. @type {Field|null} */
+  #whole = null;
 
   /** @param {HTMLElement} container */
   constructor(container) {
@@ -58,12 +62,16 @@ export class SchemaForm {
   show(schema) {
     const required = new Set(schema.required ?? []);
     const properties = Object.entries(schema.properties ?? {});
+    const takesAny = properties.length === 0 && schema.additionalProperties !== false;
+    this.#whole = takesAny ? new Field("*", ANYTHING, false) : null;
     this.#fields = properties.map(([name, part]) => new Field(name, resolve(part, schema), required.has(name)));
-    this.#container.replaceChildren(...this.#fields.map((field) => field.element));
+    const shown = this.#whole ? [this.#whole] : this.#fields;
+    this.#container.replaceChildren(...shown.map((field) => field.element));
   }
 
   /** @returns {object} the input to send */
   read() {
+    if (this.#whole) return this.#whole.read() ?? {};
     const values = this.#fields.map((field) => [field.name, field.read()]);
     return Object.fromEntries(values.filter(([, value]) => value !== undefined));
   }

@@ -54,7 +54,8 @@ export class StartPanel {
 
   #showType() {
     const type = this.#types.get(this.#select.value);
-    showText(this.#description, type.description);
+    this.#description.hidden = !type.description;
+    this.#description.replaceChildren(...withCode(type.description ?? ""));
     this.#form.dataset.type = type.name;
     this.#fields.show(type.input_schema);
     showText(this.#problem, null);
@@ -73,4 +74,9 @@ export class StartPanel {
       this.#button.disabled = false;
     }
   }
+}
+
+/** Descriptions are docstrings, where `backquotes` mark code. */
+function withCode(text) {
+  return text.split("`").map((part, index) => (index % 2 ? el("code", {}, part) : part));
 }

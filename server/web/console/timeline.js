@@ -4,17 +4,17 @@
  */
 
 import { asText, el } from "./dom.js";
+import { EndKeeper } from "./scrolling.js";
 
 const MOST_ROWS = 400; // laying out more makes appending visibly slower on a phone
 const LONGEST_TEXT = 400;
-const NEAR_THE_END_PX = 40;
 
 /** Appends only, and follows the end unless the reader has scrolled away from it. */
 export class Timeline {
   #list;
   #count;
+  #end;
   #total = 0;
-  #scrollAsked = false;
 
   /**
    * @param {HTMLElement} list  an `ol` that scrolls
@@ -22,6 +22,7 @@ export class Timeline {
    */
   constructor(list, count) {
     this.#list = list;
+    this.#end = new EndKeeper(list);
     this.#count = count;
   }
 
@@ -51,20 +52,9 @@ export class Timeline {
   }
 
   #add(row) {
-    const { scrollHeight, scrollTop, clientHeight } = this.#list;
-    if (this.#scrollAsked || scrollHeight - scrollTop - clientHeight < NEAR_THE_END_PX) this.#scrollSoon();
+    this.#end.beforeGrowth();
     this.#list.append(row);
     if (this.#list.childElementCount > MOST_ROWS) this.#list.firstElementChild.remove();
-  }
-
-  /** Once per painted frame: a replay appends thousands of rows between two of them. */
-  #scrollSoon() {
-    if (this.#scrollAsked) return;
-    this.#scrollAsked = true;
-    requestAnimationFrame(() => {
-      this.#scrollAsked = false;
-      this.#list.scrollTop = this.#list.scrollHeight;
-    });
   }
 
   #tellCount() {
