@@ -9,7 +9,7 @@ import re
 import pytest
 
 from server.streams.calls import Lifetimes
-from server.streams.connections import AsyncClient
+from server.streams.connections import AsyncClient, execute
 from server.streams.event import Draft
 from server.streams.ids import parse_event_id
 from server.streams.keys import Keys
@@ -259,3 +259,47 @@ async def test_a_reader_cut_at_random_places_gets_each_event_once(
             each = await reader.next()
             got += [each.id] if each.event == "info" else []
     assert [parse_event_id(each) for each in got] == sent
+
+
+async def test_a_cursor_ahead_of_a_shared_log_is_no_error_and_ends_in_a_gap_if_nothing_comes(web: Web) -> None:
+    await web.create()
+    future = f"{2**60}-7"
+    async with reading(web.client, "/stream/system", headers={"last-event-id": future}) as reader:
+        waiting, gap, position = await reader.take(3)
+        assert (waiting.event, waiting.id) == ("position", future)
+        assert (gap.event, data_of(gap)["requested"], data_of(gap)["stream"]) == ("gap", future, "system")
+        assert (position.event, position.id) == ("position", "0-0")
+        assert types_of(await reader.take(2)) == ["info", "task_created"]
+
+
+async def test_a_cursor_ahead_of_a_running_task_waits_for_its_writer(web: Web, worker: PlayedWorker) -> None:
+    task_id = (await web.create())["id"]
+    async with worker.run(task_id) as writer:
+        headers = {"last-event-id": f"{writer.generation}-3"}
+        async with reading(web.client, f"/tasks/{task_id}/events", headers=headers) as reader:
+            assert (await reader.next()).event == "position"
+            for number in range(5):
+                await writer.emit(event("token", {"n": number}))
+            last = await writer.finish(Status.COMPLETED, '{"result":null}')
+            events = await reader.rest()
+    assert [each.id for each in events] == [f"{last.generation}-{sequence}" for sequence in (4, 5, 6)]
+
+
+async def test_a_cursor_ahead_of_an_ended_task_is_past_its_end(web: Web, worker: PlayedWorker) -> None:
+    task_id, ids = await ended_task(web, worker)
+    generation = ids[-1].split("-", maxsplit=1)[0]
+    headers = {**EVENT_STREAM, "last-event-id": f"{generation}-9999"}
+    assert (await web.client.get(f"/tasks/{task_id}/events", headers=headers)).status_code == 204
+
+
+async def test_an_ended_task_whose_log_expired_still_tells_its_end_after_a_gap(
+    web: Web, worker: PlayedWorker, client: AsyncClient, keys: Keys
+) -> None:
+    task_id, ids = await ended_task(web, worker)
+    await execute(client, "DEL", keys.log(f"tasks.{task_id}"))
+    async with reading(web.client, f"/tasks/{task_id}/events", headers={"last-event-id": ids[1]}) as reader:
+        events = await reader.rest()
+    assert types_of(events) == ["gap", "position", "complete"]
+    assert events[-1].id == ids[-1]
+    response = await web.client.get(f"/tasks/{task_id}/events", headers={**EVENT_STREAM, "last-event-id": ids[-1]})
+    assert response.status_code == 204
