@@ -32,6 +32,7 @@ from server.streams.registry import Registry
 from server.streams.suitability import examine
 from server.streams.tasks import TaskStore
 from server.web.health import Readiness
+from server.web.origins import Application
 from server.web.refusals import EXCEPTION_HANDLERS, Refusals
 from server.web.routes import routes
 from server.web.state import Limits, State
@@ -70,7 +71,9 @@ def create_app(settings: ServerSettings) -> Starlette:
             await stack.enter_async_context(_running(parts))
             yield parts.state
 
-    app = Starlette(routes=routes(), exception_handlers=EXCEPTION_HANDLERS, lifespan=lifespan)
+    app = Application(
+        origins=settings.allowed_origins, routes=routes(), exception_handlers=EXCEPTION_HANDLERS, lifespan=lifespan
+    )
     app.router.redirect_slashes = False
     app.state.drain = lambda: _drain(parts, deadline_seconds=settings.drain_seconds)
     app.state.hub = parts.hub
