@@ -124,7 +124,9 @@ class WorkerProcess:
     def __init__(self, url: str, *, modules: tuple[str, ...] = MODULES, **settings: Any) -> None:
         given = {"lease_seconds": LEASE_SECONDS, "log_format": "json", "redis_url": url, "tasks": ",".join(modules)}
         variables = {f"REPRISE_{name.upper()}": str(value) for name, value in (given | settings).items()}
-        self._environment = {**os.environ, **variables}
+        # Not the variables of the tests themselves: a worker would refuse them as misspelt settings.
+        others = {name: value for name, value in os.environ.items() if not name.startswith("REPRISE_")}
+        self._environment = others | variables
         self._output = tempfile.TemporaryFile("w+b")  # noqa: SIM115 - closed in __exit__
         self._process: subprocess.Popen[bytes] | None = None
 
