@@ -1,0 +1,149 @@
+"""Workers that die, freeze and block: who runs the task then, and what the log holds."""
+
+import signal
+
+from server.streams.records import Status
+from tests.support.waiting import wait_until
+from tests.support.working import Bench, WorkerProcess, working
+
+
+async def test_a_killed_workers_task_is_run_again_by_another_after_its_lease(redis_url: str, bench: Bench) -> None:
+    with WorkerProcess(redis_url) as doomed:
+        await doomed.says("is ready")
+        task_id = await bench.create("emit_many", count=40, interval_ms=25)
+        await bench.has_emitted(task_id, "number", count=10)
+        async with working(redis_url):
+            doomed.send(signal.SIGKILL)
+            record = await bench.end(task_id, timeout=15)
+            await bench.queue_is_empty()
+    assert (record.status, record.attempt) == (Status.COMPLETED, 2)
+    attempts = await bench.datas(task_id, "attempt")
+    assert [(each["attempt"], each["reason"]) for each in attempts] == [(1, "started"), (2, "worker_lost")]
+    await _assert_last_generation_is_whole(bench, task_id, 40)
+
+
+async def test_a_worker_that_starts_after_the_death_takes_the_task_over_too(redis_url: str, bench: Bench) -> None:
+    with WorkerProcess(redis_url) as doomed:
+        await doomed.says("is ready")
+        task_id = await bench.create("wait", seconds=0.5)
+        await bench.has_emitted(task_id, "waiting")
+        doomed.send(signal.SIGKILL)
+    async with working(redis_url):
+        assert (await bench.end(task_id, timeout=15)).attempt == 2
+
+
+async def test_a_task_whose_attempts_are_used_up_ends_with_an_error(redis_url: str, bench: Bench) -> None:
+    with WorkerProcess(redis_url) as doomed:
+        await doomed.says("is ready")
+        task_id = await bench.create("wait", max_attempts=1)
+        await bench.has_emitted(task_id, "waiting")
+        doomed.send(signal.SIGKILL)
+    async with working(redis_url):
+        record = await bench.end(task_id, timeout=15)
+        await bench.queue_is_empty()
+    assert (await bench.datas(task_id, "error"))[0]["code"] == "attempts_exhausted"
+    assert (await bench.updates(task_id))[-1]["status"] == record.status == "failed"
+
+
+async def test_a_worker_frozen_past_its_lease_writes_nothing_when_it_wakes(redis_url: str, bench: Bench) -> None:
+    with WorkerProcess(redis_url) as zombie:
+        await zombie.says("is ready")
+        task_id = await bench.create("emit_many", count=150, interval_ms=20)
+        await bench.has_emitted(task_id, "number", count=10)
+        zombie.send(signal.SIGSTOP)
+        async with working(redis_url):
+            await bench.has_emitted(task_id, "attempt", count=2, timeout=10)
+            zombie.send(signal.SIGCONT)
+            await zombie.says(f"Stopped task {task_id}")
+            record = await bench.end(task_id, timeout=15)
+            await bench.queue_is_empty()
+        assert zombie.process.poll() is None
+    assert (record.status, record.attempt) == (Status.COMPLETED, 2)
+    generations = [event.id.generation for event in await bench.events(task_id)]
+    assert generations == sorted(generations)
+    await _assert_last_generation_is_whole(bench, task_id, 150)
+
+
+async def test_a_task_that_blocks_the_event_loop_keeps_its_lease(redis_url: str, bench: Bench) -> None:
+    with WorkerProcess(redis_url) as blocked:
+        await blocked.says("is ready")
+        task_id = await bench.create("block_loop", seconds=3)
+        await bench.has_emitted(task_id, "blocking")
+        async with working(redis_url):
+            record = await bench.end(task_id, timeout=15)
+    assert (record.status, record.attempt) == (Status.COMPLETED, 1)
+    assert await bench.types(task_id) == ["attempt", "blocking", "blocked", "complete"]
+
+
+async def test_two_workers_of_the_same_name_share_the_work(redis_url: str, bench: Bench) -> None:
+    async with working(redis_url, name="twin"), working(redis_url, name="twin"):
+        task_ids = [await bench.create("emit_many", count=3) for _ in range(30)]
+        for task_id in task_ids:
+            assert (await bench.end(task_id)).attempt == 1
+        assert len(await bench.registry.live_workers()) == 2
+    assert await bench.registry.live_workers() == {}
+
+
+async def test_no_more_is_taken_than_can_be_run(redis_url: str, bench: Bench) -> None:
+    async with working(redis_url, concurrency=2):
+        task_ids = [await bench.create("wait") for _ in range(5)]
+        await wait_until(lambda: _running(bench, task_ids, 2), description="two tasks run")
+        assert await bench.pending() == 2
+
+
+async def test_several_queues_are_served_within_the_slots_there_are(redis_url: str, bench: Bench) -> None:
+    async with working(redis_url, queues=("a", "b", "c"), concurrency=2):
+        task_ids = [await bench.create("emit_many", queue=queue, count=1) for queue in "abc" for _ in range(5)]
+        for task_id in task_ids:
+            assert (await bench.end(task_id)).status is Status.COMPLETED
+
+
+async def test_a_task_of_a_type_that_this_worker_lacks_goes_to_one_that_offers_it(redis_url: str, bench: Bench) -> None:
+    async with working(redis_url, "workers.examples"):
+        task_id = await bench.create("emit_many", count=1)
+        await wait_until(bench.pending, description="the wrong worker has looked at it")
+        async with working(redis_url, "tests.tasks.emitters"):
+            assert (await bench.end(task_id)).attempt == 1
+
+
+async def test_a_duplicate_entry_runs_nothing_twice(redis_url: str, bench: Bench) -> None:
+    async with working(redis_url):
+        task_id = await bench.create("wait", seconds=0.5)
+        for _ in range(3):
+            await bench.client.execute_command("XADD", bench.keys.ready("default"), "*", "task", task_id)
+        await bench.end(task_id)
+        await bench.queue_is_empty()
+    assert await bench.types(task_id) == ["attempt", "waiting", "complete"]
+
+
+async def test_an_entry_of_an_unknown_task_is_removed(redis_url: str, bench: Bench) -> None:
+    async with working(redis_url):
+        await bench.client.execute_command("XADD", bench.keys.ready("default"), "*", "task", "never.created")
+        await bench.queue_is_empty()
+
+
+async def test_a_task_can_be_run_again_the_moment_it_has_ended(redis_url: str, bench: Bench) -> None:
+    async with working(redis_url):
+        task_id = await bench.create("tell_attempt")
+        await bench.end(task_id)
+        await bench.store.start(task_id, rerun_of=1)
+
+        async def again() -> bool:
+            record = await bench.store.get(task_id)
+            return record.attempt == 2 and record.status.is_ended
+
+        await wait_until(again, description="the second run ends")
+        await bench.queue_is_empty()
+    assert await bench.types(task_id) == ["attempt", "complete", "attempt", "complete"]
+
+
+async def _running(bench: Bench, task_ids: list[str], count: int) -> bool:
+    records = [await bench.store.get(task_id) for task_id in task_ids]
+    return [record.status for record in records].count(Status.RUNNING) == count
+
+
+async def _assert_last_generation_is_whole(bench: Bench, task_id: str, count: int) -> None:
+    events = await bench.events(task_id)
+    last = [event for event in events if event.id.generation == events[-1].id.generation]
+    assert [event.id.sequence for event in last] == list(range(count + 2))
+    assert [event.type for event in last] == ["attempt", *["number"] * count, "complete"]
