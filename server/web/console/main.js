@@ -20,6 +20,7 @@ const view = new TaskView();
 const recent = new RecentTasks(byId("recent"), byId("recent-message"));
 const startPanel = new StartPanel((task) => {
   location.hash = `task=${encodeURIComponent(task.id)}`;
+  followAddress(); // at once: until `hashchange` the page would still show the task before
 });
 const allTasks = new Follower("/tasks/stream", {
   types: ["task_update", "position", "gap"],
@@ -129,8 +130,10 @@ function idInAddress() {
 }
 
 function followAddress() {
-  openTask(idInAddress());
-  if (openId === null) return;
+  const id = idInAddress();
+  if (id === openId) return;
+  openTask(id);
+  if (id === null) return;
   const title = byId("title");
   title.focus({ preventScroll: true });
   const { top } = title.getBoundingClientRect();
