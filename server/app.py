@@ -31,8 +31,8 @@ from server.streams.reaper import Reaper
 from server.streams.registry import Registry
 from server.streams.suitability import examine
 from server.streams.tasks import TaskStore
-from server.web.health import Readiness
 from server.web.origins import Application
+from server.web.readiness import Readiness
 from server.web.refusals import EXCEPTION_HANDLERS, Refusals
 from server.web.routes import routes
 from server.web.state import Limits, State

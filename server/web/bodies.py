@@ -13,7 +13,7 @@ from typing import Any, NoReturn, cast
 from starlette.requests import ClientDisconnect
 
 from server.web.problems import FieldError, Problem, invalid, shown
-from server.web.state import AnyRequest
+from server.web.requests import AnyRequest
 
 
 async def read_object(request: AnyRequest, *, max_bytes: int, known: Collection[str]) -> dict[str, Any]:

@@ -20,10 +20,10 @@ from server.streams.names import parse_task_id, task_of_stream, task_stream
 from server.streams.records import Status
 from server.streams.tasks import NewTask
 from server.web.cursors import cursor_text, start_of_parameters
-from server.web.event_stream import accepts_event_stream
 from server.web.follow import admit, answer, head_response, open_stream
 from server.web.problems import Problem, shown
 from server.web.refusals import Busy, refuse
+from server.web.requests import accepts_event_stream
 
 if TYPE_CHECKING:
     from server.fanout import Start

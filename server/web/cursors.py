@@ -14,7 +14,7 @@ from server.fanout import Start
 from server.streams.errors import InvalidCursor
 from server.streams.ids import parse_event_id
 from server.web.problems import Problem, shown
-from server.web.state import AnyRequest
+from server.web.requests import AnyRequest
 
 #: A composite cursor has 32 names at most, of 2048 characters together, and an id of at most 41 with each.
 _LONGEST_CURSOR: Final = 4096

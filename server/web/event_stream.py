@@ -18,7 +18,6 @@ from sse_starlette import EventSourceResponse
 from starlette.types import Receive, Scope, Send
 
 from server.fanout.frames import preamble
-from server.web.state import AnyRequest
 
 if TYPE_CHECKING:
     from server.fanout import Subscription
@@ -31,16 +30,6 @@ STREAM_HEADERS: Final[Mapping[str, str]] = {
     "cache-control": "no-store, no-transform",
     "x-accel-buffering": "no",
 }
-
-
-def is_event_source(request: AnyRequest) -> bool:
-    """Whether the request may come from an EventSource, which gives up on anything but 200."""
-    return request.method == "GET" and accepts_event_stream(request)
-
-
-def accepts_event_stream(request: AnyRequest) -> bool:
-    """Whether the answer may be an event stream."""
-    return any("text/event-stream" in value.lower() for value in request.headers.getlist("accept"))
 
 
 class EventStreamResponse(EventSourceResponse):

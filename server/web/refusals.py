@@ -19,9 +19,9 @@ from starlette.responses import Response
 
 from server.fanout.frames import retry_frame
 from server.streams.errors import Conflict, InvalidInput, LogUnavailable, TooLarge, Unknown
-from server.web.event_stream import STREAM_HEADERS, is_event_source
+from server.web.event_stream import STREAM_HEADERS
 from server.web.problems import Problem, ProblemResponse, response_of, shown
-from server.web.state import AnyRequest
+from server.web.requests import AnyRequest, is_event_source
 
 _logger = logging.getLogger(__name__)
 

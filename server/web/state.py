@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, TypeAlias, TypedDict
 
 from starlette.requests import Request
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from server.fanout import Hub
     from server.streams.registry import Registry
     from server.streams.tasks import TaskStore
-    from server.web.health import Readiness
+    from server.web.readiness import Readiness
     from server.web.refusals import Refusals
 
 
@@ -39,5 +39,3 @@ class State(TypedDict):
 
 
 WebRequest: TypeAlias = "Request[State]"
-#: For what looks at the request alone.
-AnyRequest: TypeAlias = "Request[Any]"

@@ -14,11 +14,11 @@ from server.streams.records import Status
 from server.streams.tasks import NewTask
 from server.web.bodies import read_object
 from server.web.cursors import start_of, start_of_parameters
-from server.web.event_stream import accepts_event_stream
 from server.web.follow import admit, answer, open_stream, task_id_of
 from server.web.inputs import check_input
 from server.web.problems import FieldError, Problem, invalid, shown
 from server.web.refusals import refuse
+from server.web.requests import accepts_event_stream
 
 if TYPE_CHECKING:
     from server.fanout import Start

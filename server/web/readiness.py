@@ -1,0 +1,44 @@
+"""Whether requests should come to this process: Redis answers, the tail hears of new events, nobody told it to stop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from server.streams.errors import LogUnavailable
+
+#: Below the patience of a balancer's health check.
+_ANSWER_SECONDS: Final = 1.0
+
+
+class Readiness:
+    """Why this server should get no requests, if there is a reason."""
+
+    def __init__(self, *, ping: Callable[[], Awaitable[object]], is_live: Callable[[], bool]) -> None:
+        """`ping` asks Redis for an answer and raises `LogUnavailable`; `is_live` speaks for the tail."""
+        self._ping = ping
+        self._is_live = is_live
+        #: Set when the process is told to stop; never unset.
+        self.is_draining = False
+        #: Why this Redis cannot be used; None while that is not known. Set by the checks at start, again and again.
+        self.unsuitable: list[str] | None = None
+
+    async def reasons(self) -> list[str]:
+        """Every reason, as sentences; empty when ready."""
+        found = ["The server is about to stop."] if self.is_draining else []
+        if not await self._answers():
+            return [*found, "Redis does not answer."]
+        if not self._is_live():
+            found.append("The connection that tells of new events is down.")
+        if self.unsuitable is None:
+            found.append("Redis has not been checked yet.")
+        return found + (self.unsuitable or [])
+
+    async def _answers(self) -> bool:
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                await self._ping()
+        except (LogUnavailable, TimeoutError):
+            return False
+        return True
