@@ -91,13 +91,19 @@ class Hub:
 
     async def run(self) -> None:
         """Sweep for ever."""
+        is_away = False
         while True:
             await asyncio.sleep(self._options.sweep_seconds)
             try:
                 await self._sweep()
                 self._swept_at = monotonic()
+                if is_away:
+                    _log.info("The sweep goes on: Redis answers again")
+                is_away = False
             except LogUnavailable as error:
-                _log.warning("The sweep waits: %s", error)
+                if not is_away:
+                    _log.warning("The sweep waits: %s", error)
+                is_away = True
 
     async def subscribe(self, stream: str, start: Start) -> Subscription:
         """Open a subscription. Raises `Unknown` for a task nobody knows, `LogUnavailable` if Redis is away."""

@@ -77,7 +77,9 @@ class TaskStore:
         task_id = _derived_id(idempotency_key) if idempotency_key else _random_id()
         await self._index(task_id)
         values = _values(new)
-        body = hashlib.sha256(encode_json(values, what="The task").encode()).hexdigest()[:32]
+        # Of what the caller asked for: a worker that comes back with other defaults makes no other request of it.
+        asked = {name: value for name, value in values.items() if name != "max_attempts"}
+        body = hashlib.sha256(encode_json(asked, what="The task").encode()).hexdigest()[:32]
         call = calls.create(self._keys, task_id, body=body, values=values, lifetimes=self._lifetimes)
         created = await run(self._client, call)
         if created.record is None:
