@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,6 +19,7 @@ from pydantic import SecretStr
 from server.streams.announcements import Announcer
 from server.streams.calls import Lifetimes
 from server.streams.connections import AsyncClient, execute
+from server.streams.errors import LogUnavailable
 from server.streams.event import Event
 from server.streams.keys import Keys
 from server.streams.log import Log
@@ -88,6 +89,16 @@ class Bench:
 
     async def queue_length(self, queue: str = "default") -> int:
         return int(await execute(self.client, "XLEN", self.keys.ready(queue)))
+
+    async def reconnected(self) -> None:
+        """Wait until Redis answers again: the first command after a restart finds a dead connection."""
+
+        async def answers() -> bool:
+            with suppress(LogUnavailable):
+                return bool(await execute(self.client, "PING"))
+            return False
+
+        await wait_until(answers, description="Redis answers", timeout=10)
 
     async def pending(self, queue: str = "default") -> int:
         """How many entries workers hold."""

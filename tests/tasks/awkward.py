@@ -36,10 +36,10 @@ def watch_cancelled(ctx: SyncContext) -> str:
 
 
 @task("ignore_cancellation")
-async def ignore_cancellation(ctx: Context) -> None:
+async def ignore_cancellation(ctx: Context, seconds: float = 3.0) -> None:
     """Swallow every cancellation and go on emitting."""
     await ctx.emit("waiting")
-    ends = time.monotonic() + 3
+    ends = time.monotonic() + seconds
     while time.monotonic() < ends:
         try:
             await asyncio.sleep(0.05)

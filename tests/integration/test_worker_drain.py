@@ -1,0 +1,98 @@
+"""Workers that are told to stop: what they finish, what they hand back, and how they leave."""
+
+import signal
+from time import monotonic
+
+import pytest
+
+from server.streams.records import Status
+from tests.support.waiting import wait_until
+from tests.support.working import Bench, WorkerProcess, working
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_worker_that_is_told_to_stop_finishes_what_it_runs(
+    redis_url: str, bench: Bench, number: signal.Signals
+) -> None:
+    with WorkerProcess(redis_url) as worker:
+        await worker.says("is ready")
+        task_id = await bench.create("emit_many", count=50, interval_ms=20)
+        await bench.has_emitted(task_id, "number", count=5)
+        worker.send(number)
+        assert await worker.ends() == 0
+        assert not [line for line in worker.lines() if "exception" in line]
+    record = await bench.store.get(task_id)
+    assert (record.status, record.attempt) == (Status.COMPLETED, 1)
+    assert await bench.queue_length() == 0
+    assert await bench.registry.live_workers() == {}
+
+
+async def test_what_a_drain_cannot_finish_is_handed_to_another_worker_at_once(redis_url: str, bench: Bench) -> None:
+    # With a lease this long only a task that was handed back is run again in time, and costs no attempt.
+    with WorkerProcess(redis_url, drain_seconds=0.2, lease_seconds=60) as worker:
+        await worker.says("is ready")
+        task_id = await bench.create("wait", seconds=1, max_attempts=1)
+        in_thread = await bench.create("watch_cancelled", max_attempts=1)
+        await bench.has_emitted(task_id, "waiting")
+        await bench.has_emitted(in_thread, "waiting")
+        worker.send(signal.SIGTERM)
+        assert await worker.ends() == 0
+    assert (await bench.store.get(task_id)).status is Status.PENDING
+    assert await bench.pending() == 0
+    async with working(redis_url, lease_seconds=60):
+        record = await bench.end(task_id)
+        assert (record.status, record.attempt) == (Status.COMPLETED, 2)
+        await bench.has_emitted(in_thread, "waiting", count=2)
+        await bench.store.cancel(in_thread)
+        await bench.end(in_thread)
+    attempts = await bench.datas(task_id, "attempt")
+    assert [each["reason"] for each in attempts] == ["started", "worker_lost"]
+
+
+async def test_a_second_signal_hands_back_without_waiting(redis_url: str, bench: Bench) -> None:
+    with WorkerProcess(redis_url, drain_seconds=60) as worker:
+        await worker.says("is ready")
+        task_id = await bench.create("wait")
+        await bench.has_emitted(task_id, "waiting")
+        worker.send(signal.SIGTERM)
+        await worker.says("Finishing 1 task")
+        worker.send(signal.SIGTERM)
+        assert await worker.ends(timeout=5) == 0
+    assert (await bench.store.get(task_id)).status is Status.PENDING
+
+
+async def test_a_function_that_will_not_stop_does_not_keep_the_process(redis_url: str, bench: Bench) -> None:
+    with WorkerProcess(redis_url, drain_seconds=0.1) as worker:
+        await worker.says("is ready")
+        task_id = await bench.create("ignore_cancellation", seconds=60)
+        await bench.has_emitted(task_id, "still.here")
+        worker.send(signal.SIGTERM)
+        asked_at = monotonic()
+        assert await worker.ends() == 0
+        assert monotonic() - asked_at < 6
+    assert (await bench.store.get(task_id)).status is Status.PENDING
+
+
+async def test_an_idle_worker_leaves_within_a_second_and_takes_its_consumer_along(redis_url: str, bench: Bench) -> None:
+    with WorkerProcess(redis_url) as worker:
+        await worker.says("is ready")
+        await wait_until(lambda: _consumers(bench), description="the worker has asked for work")
+        worker.send(signal.SIGTERM)
+        asked_at = monotonic()
+        assert await worker.ends() == 0
+        assert monotonic() - asked_at < 1.5
+        assert sum("is ready" in message for message in worker.messages()) == 1
+    assert await _consumers(bench) == 0
+
+
+async def test_a_worker_told_to_stop_while_redis_is_away_leaves_in_time(redis_url: str) -> None:
+    with WorkerProcess("redis://127.0.0.1:1/0") as worker:
+        await worker.says("waits for Redis")
+        worker.send(signal.SIGTERM)
+        assert await worker.ends(timeout=5) == 0
+        assert not [line for line in worker.lines() if "exception" in line]
+
+
+async def _consumers(bench: Bench) -> int:
+    found = await bench.client.execute_command("XINFO", "CONSUMERS", bench.keys.ready("default"), "workers")
+    return len(found)
