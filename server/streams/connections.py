@@ -6,7 +6,7 @@ its fate when asked again, so redis-py's own retries are off. Weak redis-py type
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, Protocol, cast
 
 import redis
@@ -63,6 +63,13 @@ _POOL_TIMEOUT_SECONDS: Final = 10
 _SCHEMES: Final = ("redis://", "rediss://", "unix://")
 
 
+class _OneTry(AsyncRetry):
+    """No handler of failures either: that of pub/sub connects again by itself, beside whoever uses the connection."""
+
+    async def call_with_retry(self, do: Callable[[], Awaitable[T]], *_: Any, **__: Any) -> T:
+        return await do()
+
+
 def connect(url: str, *, name: str, socket_timeout: float | None = _COMMAND_TIMEOUT_SECONDS) -> AsyncClient:
     """An asyncio client; nothing is dialled before the first command.
 
@@ -73,7 +80,7 @@ def connect(url: str, *, name: str, socket_timeout: float | None = _COMMAND_TIME
     pool = redis.asyncio.BlockingConnectionPool.from_url(  # pyright: ignore[reportUnknownMemberType]
         check_url(url),
         **_options(name, socket_timeout),
-        retry=AsyncRetry(NoBackoff(), 0),
+        retry=(AsyncRetry if socket_timeout is not None else _OneTry)(NoBackoff(), 0),
         max_connections=_MAX_CONNECTIONS,
         timeout=_POOL_TIMEOUT_SECONDS,
     )

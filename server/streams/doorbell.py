@@ -120,6 +120,7 @@ class Doorbells:
                     self._heard_at = monotonic()
                     self._handle(message)
         finally:
+            self._pubsub = None  # first, or a watch would connect it again while it closes
             with suppress(RedisError, OSError):
                 await pubsub.aclose()
 
