@@ -6,7 +6,6 @@ from time import monotonic
 import pytest
 
 from server.streams.records import Status
-from tests.support.waiting import wait_until
 from tests.support.working import Bench, WorkerProcess, working
 
 
@@ -76,7 +75,8 @@ async def test_a_function_that_will_not_stop_does_not_keep_the_process(redis_url
 async def test_an_idle_worker_leaves_within_a_second_and_takes_its_consumer_along(redis_url: str, bench: Bench) -> None:
     with WorkerProcess(redis_url) as worker:
         await worker.says("is ready")
-        await wait_until(lambda: _consumers(bench), description="the worker has asked for work")
+        await bench.end(await bench.create("tell_attempt"))
+        assert await _consumers(bench) == 1
         worker.send(signal.SIGTERM)
         asked_at = monotonic()
         assert await worker.ends() == 0
