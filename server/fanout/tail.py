@@ -145,15 +145,18 @@ class Tail:
             return await self._log.read(self.stream, first=cursor, limit=_PAGE_EVENTS)
         at = cursor
         while True:
-            first = self.standing.next_after(at)
-            stretch = self.standing.stretch_of(first) if first else None
+            standing = self.standing
+            first = standing.next_after(at)
+            stretch = standing.stretch_of(first) if first else None
             snapshot = await self._log.read(
                 self.stream,
                 first=first or ORIGIN,
                 last=stretch.last if stretch else None,
                 limit=_PAGE_EVENTS if first else 0,
             )
-            if snapshot.record and snapshot.record.chain != self.standing.chain:
+            if self.standing is not standing:
+                at = cursor  # another look has adopted a newer chain, which this page was not chosen by
+            elif snapshot.record and snapshot.record.chain != standing.chain:
                 self._adopt(Standing(snapshot.record.chain))
                 at = cursor
             elif snapshot.events or stretch is None or stretch.last is None:
@@ -181,6 +184,8 @@ class Tail:
     def _extend(self, cursor: EventId, verdict: Verdict, snapshot: Snapshot) -> None:
         reached = verdict.events[-1].id if verdict.events else cursor
         top = self.window.top
+        if reached == top and verdict.state is not State.ENDED:
+            self.window.is_ended = False  # a task that runs again: its old end ends nothing
         if top is not None and (top == cursor or any(event.id == top for event in verdict.events)):
             fresh = [event for event in verdict.events if event.id > top]
             if fresh and verdict.gap is None:
