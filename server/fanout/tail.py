@@ -126,6 +126,7 @@ class Tail:
     async def _look(self, cursor: EventId) -> Verdict:
         rings, falls = self._rings, self._falls
         snapshot = await self._read(cursor)
+        top = self.window.top
         if self.is_task and snapshot.record is None and snapshot.last_id is None:
             return Verdict(State.GONE, gap=Gap(cursor if cursor != ORIGIN else None, None, None))
         if self._is_standing_view and snapshot.record:
@@ -134,9 +135,14 @@ class Tail:
             verdict = judge_log(cursor, snapshot)
         if self._rings == rings:
             self._drop_what_went_back(snapshot)
-        self._extend(cursor, verdict, snapshot)
+        if _is_short(snapshot):
+            self.window.clear()  # nobody may rest at the end of a log that lacks what its record names
+        elif verdict.state is not State.LOST:
+            self._extend(cursor, verdict, snapshot)
         if self._falls == falls and self.window.top == (snapshot.last_id or ORIGIN):
             self.is_behind = False
+        if self.window.top != top:
+            self.wake()  # the ring that should have woken the others may be lost
         return verdict
 
     async def _read(self, cursor: EventId) -> Snapshot:
@@ -207,3 +213,14 @@ class Tail:
         if self._is_standing_view:
             return event.id.continues(top) and self.standing.is_newest(event.id.generation)
         return follows(top, event)
+
+
+def _is_short(snapshot: Snapshot) -> bool:
+    """Whether the log of an unfinished task was lost, and nobody has written it back yet."""
+    record = snapshot.record
+    return (
+        record is not None
+        and not record.status.is_ended
+        and bool(record.chain)
+        and record.last_id > (snapshot.last_id or ORIGIN)
+    )
