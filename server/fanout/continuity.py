@@ -8,7 +8,8 @@ A reader holds a cursor and looks at a snapshot: a page of the log, the log's la
 2. Across generations of a *shared* stream, the first event says in `previous` what the log held before it. A reader
    whose cursor is that id goes on; so does one that has seen more of that generation (a failover lost what it holds).
    Not so if `lost` says that the publisher had been given a later id. A foreign writer leaves `previous` out; then the
-   neighbour in the log decides, which is why the log is read from the cursor on, the cursor included.
+   neighbour in the log decides, which is why the log is read from the cursor on, the cursor included; and whether an
+   entry was ever taken out of there (XDEL), which XINFO knows.
 3. Of a *task*, a reader gets the standing events after its cursor and nothing else. A new attempt voids what does not
    stand, so a jump over void events is no gap: the `attempt` event is the announcement. A terminal event that opens a
    generation, where no writer lived, announces nothing: it is judged by rule 2.
@@ -99,16 +100,16 @@ def judge_log(cursor: EventId, snapshot: Snapshot) -> Verdict:
     if rows and rows[0].id == cursor:
         neighbour, rows = rows[0], rows[1:]
         if not rows:
-            return Verdict(State.ENDED if neighbour.is_terminal and record is None else State.WAIT)
-        if not (follows(cursor, rows[0]) or _is_foreign_start(rows[0])):
-            return _after_gap(cursor, rows, record)
-        return _run(rows, record)
+            return Verdict(State.ENDED) if _ends(neighbour, record) else _nothing_after(cursor, snapshot)
+        if not _is_next(cursor, rows[0], snapshot):
+            return _after_gap(cursor, rows, snapshot)
+        return _run(rows, snapshot)
     if not rows:
         return _nothing_after(cursor, snapshot)
     if cursor == ORIGIN:
-        begins = rows[0].previous == ORIGIN or _is_foreign_start(rows[0])
-        return _run(rows, record) if begins else _after_gap(None, rows, record)
-    return _run(rows, record) if follows(cursor, rows[0]) else _after_gap(cursor, rows, record)
+        begins = rows[0].previous == ORIGIN or (_is_foreign_start(rows[0]) and snapshot.is_whole)
+        return _run(rows, snapshot) if begins else _after_gap(None, rows, snapshot)
+    return _run(rows, snapshot) if follows(cursor, rows[0]) else _after_gap(cursor, rows, snapshot)
 
 
 def judge_standing(cursor: EventId, standing: Standing, snapshot: Snapshot) -> Verdict:
@@ -127,9 +128,9 @@ def judge_standing(cursor: EventId, standing: Standing, snapshot: Snapshot) -> V
     if not rows:
         return _nothing_after(cursor, snapshot, expected)
     if rows[0].id == expected:
-        return _run(rows, record) if _is_announced(cursor, rows[0]) else _after_gap(cursor, rows, record)
+        return _run(rows, snapshot) if _is_announced(cursor, rows[0]) else _after_gap(cursor, rows, snapshot)
     missed = rows[0].id.sequence - expected.sequence if rows[0].id.generation == expected.generation else None
-    verdict = _after_gap(cursor if cursor != ORIGIN else None, rows, record, missed=missed)
+    verdict = _after_gap(cursor if cursor != ORIGIN else None, rows, snapshot, missed=missed)
     opened = expected.sequence == 0 or rows[0].id.generation != expected.generation
     is_told = opened and rows[0].id.sequence > 0 and record is not None and standing.is_newest(rows[0].id.generation)
     return Verdict(verdict.state, verdict.events, verdict.gap, record.opening if is_told and record else None)
@@ -152,13 +153,18 @@ def _is_foreign_start(event: Event) -> bool:
     return event.previous is None and event.id.sequence == 0
 
 
-def _run(rows: Sequence[Event], record: StreamRecord | None) -> Verdict:
+def _is_next(neighbour: EventId, event: Event, snapshot: Snapshot) -> bool:
+    """Whether nothing lies between two neighbours in the log: the event says so, or nothing was taken out of there."""
+    return follows(neighbour, event) or (_is_foreign_start(event) and snapshot.deleted_up_to <= neighbour)
+
+
+def _run(rows: Sequence[Event], snapshot: Snapshot) -> Verdict:
     """The rows up to the first one that does not follow its neighbour; that one gets a verdict of its own."""
     length = 1
-    while length < len(rows) and (follows(rows[length - 1].id, rows[length]) or _is_foreign_start(rows[length])):
+    while length < len(rows) and _is_next(rows[length - 1].id, rows[length], snapshot):
         length += 1
     events = tuple(rows[:length])
-    return Verdict(State.ENDED if _ends(events[-1], record) else State.MORE, events)
+    return Verdict(State.ENDED if _ends(events[-1], snapshot.record) else State.MORE, events)
 
 
 def _ends(event: Event, record: StreamRecord | None) -> bool:
@@ -170,14 +176,14 @@ def _ends(event: Event, record: StreamRecord | None) -> bool:
 def _after_gap(
     requested: EventId | None,
     rows: Sequence[Event],
-    record: StreamRecord | None,
+    snapshot: Snapshot,
     *,
     missed: int | None = None,
 ) -> Verdict:
     first = rows[0].id
     if missed is None and requested and requested.generation == first.generation:
         missed = first.sequence - requested.sequence - 1
-    run = _run(rows, record)
+    run = _run(rows, snapshot)
     return Verdict(run.state, run.events, Gap(requested, first, missed))
 
 
@@ -187,20 +193,21 @@ def _nothing_after(cursor: EventId, snapshot: Snapshot, expected: EventId | None
     if record and record.status.is_ended:
         return _end_from_record(cursor, record, expected or cursor.next())
     if last is not None and last >= (expected or cursor.next()):
-        return _all_removed(cursor, last)
-    if cursor == ORIGIN or (last is not None and last.generation == cursor.generation):
+        return _all_removed(cursor, last, record.opening if record and expected and expected.sequence == 0 else None)
+    is_first = cursor == ORIGIN and (record is None or record.last_id == ORIGIN)
+    if is_first or (last is not None and last.generation == cursor.generation):
         return Verdict(State.WAIT)
     if record and record.is_leased(snapshot.now_ms):
         return Verdict(State.WAIT)
     if last is None or last.generation > cursor.generation:
-        return Verdict(State.LOST, gap=Gap(cursor, None, None))
+        return Verdict(State.LOST, gap=Gap(cursor if cursor != ORIGIN else None, None, None))
     return Verdict(State.LOST, gap=Gap(cursor, None, None), rewind=ORIGIN)
 
 
-def _all_removed(cursor: EventId, last: EventId) -> Verdict:
+def _all_removed(cursor: EventId, last: EventId, attempt: str | None) -> Verdict:
     """A log that has given out ids behind the cursor and holds none of them: they were trimmed or deleted by hand."""
     missed = last.sequence - cursor.sequence if last.generation == cursor.generation else None
-    return Verdict(State.MORE, gap=Gap(cursor if cursor != ORIGIN else None, last.next(), missed))
+    return Verdict(State.MORE, gap=Gap(cursor if cursor != ORIGIN else None, last.next(), missed), attempt=attempt)
 
 
 def _end_from_record(cursor: EventId, record: StreamRecord, expected: EventId) -> Verdict:
@@ -210,4 +217,7 @@ def _end_from_record(cursor: EventId, record: StreamRecord, expected: EventId) -
     if terminal.id == expected:
         return Verdict(State.ENDED, (terminal,))
     missed = terminal.id.sequence - expected.sequence if terminal.id.generation == expected.generation else None
-    return Verdict(State.ENDED, (terminal,), Gap(cursor if cursor != ORIGIN else None, terminal.id, missed))
+    # What the reader has may be of an older run; the attempt that made it void is gone with the log.
+    is_of_this_run = any(link.generation == cursor.generation for link in record.chain)
+    gap = Gap(cursor if cursor != ORIGIN else None, terminal.id, missed)
+    return Verdict(State.ENDED, (terminal,), gap, None if is_of_this_run else record.opening)

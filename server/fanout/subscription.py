@@ -160,6 +160,8 @@ class Subscription:
         told = self._told(verdict)
         if verdict.events:
             self._cursor = verdict.events[-1].id
+        elif verdict.gap and verdict.gap.resumed_at:
+            self._cursor = verdict.gap.resumed_at.before()
         self._is_ended = verdict.state is State.ENDED
         self._is_unsure = verdict.state in {State.LOST, State.GONE} or (
             verdict.state is State.WAIT and self._tail.window.after(self._cursor) is None

@@ -294,19 +294,25 @@ class Snapshot:
     record: StreamRecord | None
     #: Redis' clock, ms since epoch.
     now_ms: int
+    #: The highest id that anybody ever took out of the middle of the log.
+    deleted_up_to: EventId = ORIGIN
+    #: Whether the log holds every entry it ever had.
+    is_whole: bool = True
 
 
 def read(keys: Keys, stream: str, *, first: EventId, last: EventId | None, limit: int) -> Call[Snapshot]:
     """Read up to `limit` events from `first` on, `first` included, up to `last`."""
 
     def parse(raw: Sequence[Any]) -> Snapshot:
-        rows, last_id, closed, record, now = raw
+        rows, last_id, closed, record, now, deleted, whole = raw
         return Snapshot(
             decode_entries(rows),
             decode_event_id(last_id) if last_id else None,
             closed == b"1",
             StreamRecord.decode(record) if record else None,
             int(now),
+            decode_event_id(deleted),
+            whole == b"1",
         )
 
     task_id = task_of_stream(stream)

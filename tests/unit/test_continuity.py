@@ -221,8 +221,8 @@ def test_table_higher_generation_reads_on_by_the_rules_before():
     assert standing_verdict("5-7", look(event("6-0", previous="5-3"), of=of)).gap is None
 
 
-def test_table_higher_generation_whose_entries_are_all_gone_is_lost():
-    assert judge_log(at("5-7"), look(last="6-3")).state is State.LOST
+def test_table_higher_generation_whose_entries_are_all_gone_is_a_gap_up_to_its_last_id():
+    assert judge_log(at("5-7"), look(last="6-3")) == Verdict(State.MORE, gap=Gap(at("5-7"), at("6-4"), None))
 
 
 # Rule 6: the end.

@@ -43,18 +43,19 @@ local function field(fields, name)
   return nil
 end
 
--- The last id a log has given out, and the fields of that entry if it is still there; nil where there is no log.
+-- The last id a log has given out, the fields of that entry if it is still there, and XINFO; nil where there is no log.
 -- The newest entry is not enough: its successors may have been trimmed or deleted, and their ids are used up.
 local function last_of(log)
   if redis.call('EXISTS', log) == 0 then
     return nil, nil
   end
-  local last = field(redis.call('XINFO', 'STREAM', log), 'last-generated-id')
+  local info = redis.call('XINFO', 'STREAM', log)
+  local last = field(info, 'last-generated-id')
   local rows = redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)
   if rows[1] and rows[1][1] == last then
-    return last, rows[1][2]
+    return last, rows[1][2], info
   end
-  return last, nil
+  return last, nil, info
 end
 
 -- A generation above everything the log, the record and the caller know, so that it is never used twice.
@@ -112,8 +113,8 @@ end
 -- Ends a task that has no living writer: one generation that holds nothing but the terminal event. What stood, stands.
 local function settle(log, record, channel, status, event_type, data, random, log_ttl, record_ttl)
   local now = now_ms()
-  local last = last_of(log)
-  local known = redis.call('HMGET', record, 'generation', 'chain')
+  local known = redis.call('HMGET', record, 'generation', 'chain', 'last_id')
+  local last = last_of(log) or known[3] or nil -- a log that was lost voids nothing: its readers are told a gap
   local generation = next_generation(now, random, last and halves(last) or '0', known[1] or '0')
   if not generation then
     return nil

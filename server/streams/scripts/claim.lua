@@ -9,7 +9,7 @@ local log, record = KEYS[1], KEYS[2]
 local bell, nonce, worker, lease, random = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5]
 
 local found = redis.call('HMGET', record, 'status', 'owner', 'lease_until', 'cancel', 'spent', 'max_attempts',
-  'generation', 'chain', 'attempt', 'reason', 'resume_from', 'last_error')
+  'generation', 'chain', 'attempt', 'reason', 'resume_from', 'last_error', 'last_id')
 local status, owner, lease_until = found[1], found[2], tonumber(found[3] or '0')
 if not status then
   return { 'missing' }
@@ -43,7 +43,7 @@ local reason = found[10]
 if status == 'running' then
   reason = 'worker_lost'
 end
-local last = last_of(log)
+local last = last_of(log) or found[13] or nil
 local generation = next_generation(now, random, last and halves(last) or '0', found[7] or '0')
 if not generation then
   return { 'exhausted' }

@@ -1,12 +1,13 @@
 -- One consistent look at a stream: a page of its log, the log's last id, and what the record says.
 -- KEYS  1 log, 2 record (the log again where a stream has none)      Touches: nothing.
 -- ARGV  1 first id wanted, inclusive  2 last id wanted or "+"  3 most entries  4 "1" if the stream has a record
--- Reply {entries, last id or "", "1" if the last entry is terminal, record values or {}, ms since epoch}
+-- Reply {entries, last id or "", "1" if the last entry is terminal, record values or {}, ms since epoch,
+--        the highest id ever deleted by XDEL, "1" if the log holds every entry it ever had}
 local rows = {}
 if ARGV[3] ~= '0' then -- XRANGE answers COUNT 0 with nil, not with nothing
   rows = redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[2], 'COUNT', ARGV[3])
 end
-local last, fields = last_of(KEYS[1])
+local last, fields, info = last_of(KEYS[1])
 local record = {}
 if ARGV[4] == '1' then
   record = redis.call('HMGET', KEYS[2], 'status', 'chain', 'last_id', 'lease_until', 'end', 'opening', 'attempt')
@@ -14,4 +15,6 @@ if ARGV[4] == '1' then
     record = {}
   end
 end
-return { rows, last or '', (fields and field(fields, 'z')) and '1' or '0', record, now_ms() }
+return { rows, last or '', (fields and field(fields, 'z')) and '1' or '0', record, now_ms(),
+  info and field(info, 'max-deleted-entry-id') or NEVER_USED,
+  (not info or field(info, 'entries-added') == field(info, 'length')) and '1' or '0' }
