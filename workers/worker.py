@@ -79,6 +79,8 @@ class Worker:
         self._room = asyncio.Event()
         self._room.set()
         self._deadline: asyncio.Timeout | None = None
+        #: Why this Redis cannot be used, as it was last said.
+        self._refusals: tuple[str, ...] = ()
         #: Called once the worker takes work.
         self.on_ready: Callable[[], None] = lambda: None
 
@@ -129,7 +131,9 @@ class Worker:
     async def _become_ready(self) -> bool:
         found = await examine(self._shared.client)
         for sentence in found.refusals:
-            _log.error(sentence)
+            if sentence not in self._refusals:
+                _log.error(sentence)
+        self._refusals = found.refusals
         if found.refusals:
             await self._pause(_UNSUITABLE_SECONDS)
             return False
