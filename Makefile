@@ -7,7 +7,7 @@ JOBS ?= 2
 REPRISE_MODEL_SCHEDULES ?= 5000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev test check format model lock clean
+.PHONY: help setup dev test check bench format model lock clean
 
 ## help: list these targets
 help:
@@ -31,10 +31,15 @@ $(VENV)/.installed: $(VENV)/.locked pyproject.toml
 dev: setup
 	$(BIN)/reprise dev
 
-## test: every test; first what may run side by side, then real processes and browsers one by one
+## test: every test; side by side, once more on redis-server where there is one, then real processes one by one
 test: setup
 	@status=0; \
 	$(BIN)/pytest -n $(JOBS) --ignore=tests/e2e || status=$$?; \
+	if command -v redis-server >/dev/null; then \
+		REPRISE_TEST_REDIS=redis-server $(BIN)/pytest -n $(JOBS) tests/integration tests/model || status=$$?; \
+	else \
+		echo "There is no redis-server here, so the tests ran on the embedded Valkey only."; \
+	fi; \
 	$(BIN)/pytest tests/e2e || status=$$?; \
 	exit $$status
 
@@ -44,6 +49,10 @@ check: setup
 	$(BIN)/ruff format --check
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+
+## bench: what the inner parts cost on this machine, as a table
+bench: setup
+	$(BIN)/python -m benchmarks
 
 ## format: rewrite the code as ruff wants it
 format: setup
