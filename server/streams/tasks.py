@@ -72,7 +72,7 @@ class TaskStore:
     async def create(self, new: NewTask, *, idempotency_key: str | None = None) -> TaskRecord:
         """Create a task, and queue it if it is to run. The same key and request give the same task again.
 
-        Raises `Conflict` if the key came with another request before.
+        Raises `Conflict` if the key came with another request before, or its task was deleted.
         """
         task_id = _derived_id(idempotency_key) if idempotency_key else _random_id()
         await self._index(task_id)
@@ -85,6 +85,8 @@ class TaskStore:
         if created.record is None:
             raise Conflict("This Idempotency-Key was used with another request. Use a new key for a new request.")
         record = created.record
+        if record.status is Status.DELETED:
+            raise Conflict("The task made with this Idempotency-Key was deleted. Use a new key for a new task.")
         if record.status is Status.PENDING and record.is_queued and "queue_entry" not in record.values:
             await enqueue(self._client, self._keys, queue=record.queue, task_id=task_id)
         if created.outcome == "created":
