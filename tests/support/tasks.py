@@ -1,0 +1,23 @@
+"""A task store and the queue behind it, as a server has them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from server.streams.announcements import Announcer
+from server.streams.connections import AsyncClient, execute
+from server.streams.keys import Keys
+from server.streams.log import Log
+from server.streams.tasks import TaskStore
+from tests.support.log_hand import LIFETIMES
+
+
+def store_over(client: AsyncClient, keys: Keys, *, may_judge_expired: Callable[[], bool] = lambda: True) -> TaskStore:
+    announcer = Announcer(Log(client, keys, lifetimes=LIFETIMES, max_events=1000))
+    return TaskStore(client, keys, announcer, lifetimes=LIFETIMES, may_judge_expired=may_judge_expired)
+
+
+async def queued(client: AsyncClient, keys: Keys, queue: str = "default") -> list[str]:
+    """Task ids in a queue, oldest entry first, whoever holds them."""
+    rows = await execute(client, "XRANGE", keys.ready(queue), "-", "+")
+    return [fields[b"task"].decode() for _, fields in rows]
