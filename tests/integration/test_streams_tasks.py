@@ -19,7 +19,6 @@ from server.streams.tasks import NewTask, TaskStore
 from tests.support.fault_proxy import FaultProxy
 from tests.support.log_hand import Hand
 from tests.support.tasks import queued, store_over
-from tests.support.waiting import wait_until
 
 
 @pytest.fixture
@@ -277,13 +276,9 @@ async def test_entries_of_a_worker_that_touches_them_are_not_taken_over(
     [entry] = await queue.take(limit=1, block_ms=1)
     other = ReadyQueue(client, client, keys, queues=("default", "nothing"), consumer="w2")
 
-    async def is_idle() -> bool:
-        [row] = await execute(client, "XPENDING", keys.ready("default"), "workers", "-", "+", 1)
-        return row["time_since_delivered"] > 100
-
-    await wait_until(is_idle, description="the entry is idle for 100 ms")
+    await execute(client, "XCLAIM", keys.ready("default"), "workers", "w1", 0, entry.id, "IDLE", 60_000)
     with_thread = connect_sync(redis_url, name="thread")
     touch_sync(with_thread, keys, entry, consumer="w1")
     with_thread.close()
-    assert await other.take_over(idle_ms=100, limit=10) == []
+    assert await other.take_over(idle_ms=30_000, limit=10) == []
     assert [each.task_id for each in await other.take_over(idle_ms=0, limit=10)] == [record.id]
