@@ -20,8 +20,9 @@ A reader holds a cursor and looks at a snapshot: a page of the log, the log's la
        log's last id         task unfinished                   otherwise
        same generation,      wait: repaired, or a new          ended: the terminal event, from the record
          lower               generation opens                  shared: wait
-       lower generation,     wait while a lease lives,         the end made from the record, or a gap and on
-         or no log           then a gap and on                 from the log's first entry, or unknown
+       lower generation,     wait while a lease lives of a     the end made from the record, or a gap and on
+         or no log           run that may reach the cursor,    from the log's first entry, or unknown
+                             then a gap and on
        higher generation     read on: rules 2 and 3 decide
 
    Before a loss is told, the reader waits one lease (`State.LOST`): a living writer writes everything back in a fifth.
@@ -144,9 +145,11 @@ def _is_announced(cursor: EventId, event: Event) -> bool:
 
 
 def _is_over(cursor: EventId, record: StreamRecord | None) -> bool:
-    return (
-        record is not None and record.status.is_ended and (record.status is Status.DELETED or cursor >= record.last_id)
-    )
+    """Whether the reader has everything. A cursor of a higher generation than the end's is of a run that Redis lost."""
+    if record is None or not record.status.is_ended:
+        return False
+    end = record.last_id
+    return record.status is Status.DELETED or (cursor >= end and cursor.generation == end.generation)
 
 
 def _is_foreign_start(event: Event) -> bool:
@@ -197,11 +200,18 @@ def _nothing_after(cursor: EventId, snapshot: Snapshot, expected: EventId | None
     is_first = cursor == ORIGIN and (record is None or record.last_id == ORIGIN)
     if is_first or (last is not None and last.generation == cursor.generation):
         return Verdict(State.WAIT)
-    if record and record.is_leased(snapshot.now_ms):
+    if record and record.is_leased(snapshot.now_ms) and _may_come_back(cursor, record):
         return Verdict(State.WAIT)
     if last is None or last.generation > cursor.generation:
         return Verdict(State.LOST, gap=Gap(cursor if cursor != ORIGIN else None, None, None))
     return Verdict(State.LOST, gap=Gap(cursor, None, None), rewind=ORIGIN)
+
+
+def _may_come_back(cursor: EventId, record: StreamRecord) -> bool:
+    """Whether the living writer may write up to the cursor. One that claimed with a lower generation, because Redis lost
+    the claim of the higher one and its clock with it, never does.
+    """
+    return not record.chain or record.chain[-1].generation >= cursor.generation
 
 
 def _all_removed(cursor: EventId, last: EventId, attempt: str | None) -> Verdict:
