@@ -35,7 +35,9 @@ def parse_frames(text: str) -> list[Frame]:
             fields.setdefault(name, []).append(value.removeprefix(" "))
         if "data" in fields:
             ids = fields.get("id")
-            found.append(Frame(ids[-1] if ids else None, fields.get("event", ["message"])[-1], "\n".join(fields["data"])))
+            found.append(
+                Frame(ids[-1] if ids else None, fields.get("event", ["message"])[-1], "\n".join(fields["data"]))
+            )
     return found
 
 
@@ -50,6 +52,8 @@ class Client:
         #: Whether it has been told that there is no more to come: a terminal event, 204 or 404.
         self.is_done = False
         self.is_stalled = False
+        #: Whether the server ended the response, and not the client.
+        self._response_ended = False
         self._start = Start()
         #: What was sent and has not arrived; while the client is stalled, with what was in the log when it was sent.
         self._in_flight: list[tuple[str, dict[Id, str] | None]] = []
@@ -80,7 +84,7 @@ class Client:
                 self.last_id = start
             self._view.begin(start)
         self._moving.set()
-        self.is_stalled = False
+        self.is_stalled = self._response_ended = False
         self._reading = self.world.spawn(self._read(replica, self._start))
 
     def disconnect(self, keep: int) -> None:
@@ -106,7 +110,7 @@ class Client:
             arriving = [(frame, fates) for text, fates in self._in_flight for frame in parse_frames(text)]
             self._in_flight.clear()
             self._take(arriving)
-        if not self.is_done and not self.is_connected and not self._in_flight and self._view.last_was_terminal:
+        if not self.is_done and not self._in_flight and self._response_ended and self._view.last_was_terminal:
             self._end("terminal")
 
     async def _read(self, replica: Replica, start: Start) -> None:
@@ -131,6 +135,7 @@ class Client:
                 fates = self.world.oracle.fates() if self.is_stalled else None
                 self._in_flight.append((block.decode(), fates))
                 await self._moving.wait()
+            self._response_ended = True
         finally:
             with suppress(RuntimeError):  # cancelled between two blocks, the generator is suspended; it ends here
                 await blocks.aclose()  # type: ignore[attr-defined]

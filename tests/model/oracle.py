@@ -54,6 +54,8 @@ class Fact:
     #: "log", "trimmed" (by retention or by hand) or "lost" (by Redis).
     fate: str = "log"
     is_terminal: bool = False
+    #: Which of all events it was; after a loss a later one may have a lower id.
+    order: int = 0
 
 
 class Notes(NamedTuple):
@@ -190,7 +192,7 @@ class Oracle:
     def _note_entry(self, event_id: Id, flat: list[str], earlier: dict[str, str]) -> None:
         fields = dict(zip(flat[::2], flat[1::2], strict=True))
         contents = (fields["e"], fields["d"])
-        fact = self.book.setdefault(event_id, Fact([]))
+        fact = self.book.setdefault(event_id, Fact([], order=len(self.book)))
         if contents not in fact.contents:
             fact.contents.append(contents)
             if len(fact.contents) > 1:
@@ -201,7 +203,9 @@ class Oracle:
         self.generations.add(event_id[0])
         self._check_writer(event_id, earlier)
 
-    def _note_opening(self, generation: int, contents: Contents, fields: dict[str, str], earlier: dict[str, str]) -> None:
+    def _note_opening(
+        self, generation: int, contents: Contents, fields: dict[str, str], earlier: dict[str, str]
+    ) -> None:
         knew = self._publishing.get(contents[1])
         if knew:
             self.opener_knew[generation] = knew
@@ -326,7 +330,7 @@ class Reader:
         self.how_ended = how
         oracle = self.oracle
         oracle.look()
-        self._closed_by = oracle.log[-1] if oracle.log else None
+        self._closed_by = self.cursor if how == "terminal" else max(oracle.log, default=None)
         if how == "404":
             if oracle.record or oracle.log:
                 self._fail("was told 404, and there is a record or a log")
@@ -355,7 +359,9 @@ class Reader:
             if not self._gap_at_end and (self.seen or oracle.log):
                 self._fail("was told nothing, and the task is gone")
             return
-        if oracle.has_ended and not (oracle.end and oracle.end in oracle.book and oracle.book[oracle.end].fate == "trimmed"):
+        if oracle.has_ended and not (
+            oracle.end and oracle.end in oracle.book and oracle.book[oracle.end].fate == "trimmed"
+        ):
             self._fail("has not been told the end")
         self._check_nothing_missing()
 
@@ -366,7 +372,9 @@ class Reader:
         resumed = parse(gap["resumed_at"]) if gap["resumed_at"] else None
         if (requested or BEGINNING) != (self.cursor or requested or BEGINNING):
             self._fail(f"was told a gap behind {gap['requested']}, where it is not")
-        passed = {each for each in self.oracle.book if each > (requested or BEGINNING) and (not resumed or each < resumed)}
+        passed = {
+            each for each in self.oracle.book if each > (requested or BEGINNING) and (not resumed or each < resumed)
+        }
         if requested in self.oracle.book and self.oracle.book[requested].fate == "lost":
             # Its place is gone, and what came instead may have lower ids.
             passed |= {each for each in self.oracle.book if not resumed or each < resumed}
@@ -448,7 +456,9 @@ class Reader:
         return {
             each
             for each, fact in oracle.book.items()
-            if cursor < each < event_id and (self._fate(each, fact) != "lost" or each <= knew)
+            if cursor < each < event_id
+            and fact.order < oracle.book[event_id].order
+            and (self._fate(each, fact) != "lost" or each <= knew)
         }
 
     def _fate(self, event_id: Id, fact: Fact) -> str:
@@ -464,14 +474,20 @@ class Reader:
         if not self.how_ended:
             # What somebody removed from the very end is told with the event that follows.
             due = {each for each in due if each <= max(oracle.log, default=each) or oracle.book[each].fate != "trimmed"}
-        missing = {each for each in due if self.start is not None and each > self.start} - self.seen.keys() - self.covered
+        missing = (
+            {each for each in due if self.start is not None and each > self.start} - self.seen.keys() - self.covered
+        )
         if missing:
             self._fail(f"never got {show(sorted(missing))}")
         for event_id, contents in self.seen.items():
             if oracle.book[event_id].fate == "log" and oracle.book[event_id].contents[-1] != contents:
                 self._fail(f"has {contents} for {show([event_id])}, which holds {oracle.book[event_id].contents[-1]}")
         if self.is_standing_view and standing:  # else the next attempt will tell
-            void = {each for each in self.valid - standing if oracle.book[each].fate != "lost" and each > (self.start or each)}
+            void = {
+                each
+                for each in self.valid - standing
+                if oracle.book[each].fate != "lost" and each > (self.start or each)
+            }
             if void:
                 self._fail(f"was not told that {show(sorted(void))} is void")
 

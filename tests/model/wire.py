@@ -7,6 +7,7 @@ is given; the schedule arms it with faults, one for each request to come.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import socket
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -69,9 +70,11 @@ class Wire:
 class Link:
     """The Redis client of one process of the model: redis-py's asyncio client as far as the product uses it."""
 
-    def __init__(self, name: str, perform: Callable[[Sequence[Command]], list[Any]]) -> None:
+    def __init__(self, name: str, perform: Callable[[Sequence[Command]], list[Any]], loaded: set[str]) -> None:
+        """`loaded` holds the hashes of the scripts that this Redis knows by now; all links share it."""
         self.name = name
         self._perform = perform
+        self._loaded = loaded
         self.faults: deque[str] = deque()
         #: Requests that will arrive though their senders have given up on them.
         self.limbo: deque[Sequence[Command]] = deque()
@@ -97,6 +100,12 @@ class Link:
         pass
 
     async def exchange(self, commands: Sequence[Command]) -> list[Any]:
+        """Send commands. To learn that a script has to be sent whole uses up no fault."""
+        verb, script = commands[0][:2]
+        if verb == "EVALSHA" and script not in self._loaded:
+            return [NoScriptError("NOSCRIPT")]
+        if verb == "EVAL":
+            self._loaded.add(hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest())
         fault = self.faults.popleft() if self.faults else ""
         if self.is_partitioned:
             await self._hold()
@@ -161,7 +170,7 @@ class _Pipeline:
         self._commands.append(command)
 
     async def execute(self) -> list[Any]:
-        replies = await self._link.exchange(self._commands)
+        replies = await self._link.exchange(self._commands) if self._commands else []
         for reply in replies:
             if isinstance(reply, Exception):
                 raise reply

@@ -122,6 +122,7 @@ class World:
     up_since: float = 0.0
     counter: int = 0
     _set_ms: int = 0
+    _loaded_scripts: set[str] = field(default_factory=set)
     _failure: BaseException | None = None
     _background: set[asyncio.Task[Any]] = field(default_factory=set)
 
@@ -140,7 +141,7 @@ class World:
 
     def link(self, name: str) -> Link:
         if name not in self.links:
-            self.links[name] = Link(name, self.perform)
+            self.links[name] = Link(name, self.perform, self._loaded_scripts)
         return self.links[name]
 
     def perform(self, commands: Sequence[Command]) -> list[Any]:
@@ -211,15 +212,17 @@ class World:
         await self._cut_everybody(_FAILOVER_SECONDS)
         self.skew_ms += skew_ms
         restores = [("RESTORE", name, 0, dump, "REPLACE") for name, dump in self.backup.dumps]
-        self.server.requests.many([("FLUSHALL",), *restores, ("DEBUG", "CHANGE-REPL-ID"), ("SCRIPT", "FLUSH")])
+        self.server.requests.many([("FLUSHALL",), *restores, ("DEBUG", "CHANGE-REPL-ID")])
         self._set_ms = 0
+        self._loaded_scripts.clear()
         self.oracle.note_restore(self.backup.notes)
         self._reconnected()
 
     async def restart(self) -> None:
         """Redis restarts with all its data."""
         await self._cut_everybody(0.2)
-        self.server.requests.many([("DEBUG", "CHANGE-REPL-ID"), ("SCRIPT", "FLUSH")])
+        self.server.requests.many([("DEBUG", "CHANGE-REPL-ID")])
+        self._loaded_scripts.clear()
         self._reconnected()
 
     async def outage(self, seconds: float) -> None:

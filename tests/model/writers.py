@@ -112,7 +112,9 @@ class Worker:
         """Mark that output stands up to here."""
         if self.is_writing and self.run:
             at = self.run.writer._outbox.last_id.next()
-            await self._emit(CHECKPOINT, {"state": self.world.next_number()}, {"resume_from": str(at), "checkpoint": "{}"})
+            await self._emit(
+                CHECKPOINT, {"state": self.world.next_number()}, {"resume_from": str(at), "checkpoint": "{}"}
+            )
 
     async def finish(self, status: Status) -> None:
         """End the task; the answer may take its time."""
