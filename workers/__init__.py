@@ -4,6 +4,7 @@ definition  `@task`: a function's name, input schema and arguments.
 loading     modules of task functions, by name.
 context     what a task function is given: `ctx`.
 invocation  calling a task function, async or in a thread, and stopping it.
+failures    how a function says that the task has failed.
 renewal     leases, kept by a thread of their own; the theory of claims.
 news        telling all readers how a task stands.
 attempt     one run of one task, from its claim to its ack.
@@ -18,5 +19,6 @@ Imports only `server.streams`; the server never imports this package, it meets w
 
 from workers.context import Context, Stopped, SyncContext
 from workers.definition import task
+from workers.failures import TaskError
 
-__all__ = ["Context", "Stopped", "SyncContext", "task"]
+__all__ = ["Context", "Stopped", "SyncContext", "TaskError", "task"]

@@ -28,6 +28,7 @@ from server.streams.tasks import TaskStore
 from server.streams.writer import StreamWriter, WriterOptions
 from workers.context import Context, StopSign
 from workers.definition import TaskDefinition
+from workers.failures import TaskError
 from workers.invocation import Invocation, Outcome, Raised
 from workers.news import AttemptNews
 from workers.renewal import Held, LeaseKeeper
@@ -136,8 +137,11 @@ class Attempt:
         if isinstance(outcome, Raised):
             if isinstance(outcome.error, Fenced):
                 raise outcome.error
-            _log.warning("Task %s (%s) failed", self._task_id, self._definition.name, exc_info=outcome.error)
-            return await self._finish(Status.FAILED, _error(_described(outcome.error), code="task_failed"))
+            # Nobody needs a traceback to a `raise` that says what it means.
+            trace = None if isinstance(outcome.error, TaskError) else outcome.error
+            text = _described(outcome.error)
+            _log.warning("Task %s (%s) failed: %s", self._task_id, self._definition.name, text, exc_info=trace)
+            return await self._finish(Status.FAILED, _error(text, code="task_failed"))
         try:
             data = encode_json({"result": outcome.result}, what="The result")
             return await self._finish(Status.COMPLETED, check_size(data, max_bytes=self._shared.max_event_bytes))
@@ -236,10 +240,11 @@ def _error(text: str, *, code: str) -> str:
 
 
 def _described(error: BaseException) -> str:
-    """`<type>: <message>`, whatever the message is made of."""
+    """`<type>: <message>`, whatever the message is made of; of a `TaskError` the message alone."""
     try:
         message = str(error)
     except Exception:  # noqa: BLE001 - an exception of the user's own making
         message = "(its message cannot be shown)"
-    text = f"{type(error).__name__}: {message}" if message else type(error).__name__
+    name = type(error).__name__
+    text = message if message and isinstance(error, TaskError) else f"{name}: {message}" if message else name
     return text[:_MAX_ERROR_CHARACTERS].encode(errors="replace").decode()

@@ -49,7 +49,7 @@ class Intake:
     """Opens attempts for entries. At most one attempt of a task runs here at a time."""
 
     def __init__(
-        self, shared: Shared, definitions: Mapping[str, TaskDefinition], doorbells: Doorbells, terms: ClaimTerms
+        self, shared: Shared, definitions: Mapping[str, TaskDefinition], *, doorbells: Doorbells, terms: ClaimTerms
     ) -> None:
         self._shared = shared
         self._definitions = definitions
@@ -108,8 +108,8 @@ class Intake:
             self._pass_on(entry, record)
             return None
         # Before the claim: a cancel flag set after it must not go unheard. The nudge says only "renew now".
-        channel = self._shared.keys.control(entry.task_id)
-        await self._doorbells.watch(channel, lambda _: self._shared.keeper.renew_now(), timeout_seconds=_WATCH_SECONDS)
+        nudges = self._shared.keys.control(entry.task_id)
+        await self._doorbells.watch(nudges, lambda _: self._shared.keeper.renew_now(), timeout_seconds=_WATCH_SECONDS)
         claim = await self._claim(entry)
         return Attempt(self._shared, claim, definition) if claim else None
 

@@ -40,6 +40,7 @@ _log = logging.getLogger(__name__)
 _CLIENT_NAME: Final = "reprise-worker"
 #: A blocking fetch must be answered by Redis, not cut off by the socket's timeout.
 _BLOCKING_TIMEOUT_SECONDS: Final = BLOCK_MS / 1000 + 5
+#: They had their grace when they were told to stop; this is for those that end as soon as they are cancelled.
 _LEFTOVERS_SECONDS: Final = 1.0
 
 

@@ -30,9 +30,11 @@ _log = logging.getLogger(__name__)
 
 #: How long one fetch waits for work; a shutdown waits for it to return, because breaking it off could lose an entry.
 BLOCK_MS: Final = 500
+#: Between two looks at a Redis that answers but cannot be used: somebody may be changing its settings.
 _UNSUITABLE_SECONDS: Final = 5.0
 #: After the drain's deadline, for stopping functions and handing their tasks back.
 _HAND_BACK_SECONDS: Final = 4.0
+#: Signing off is a courtesy: a worker that does not is missed a few heartbeats later.
 _LEAVE_SECONDS: Final = 2.0
 #: Above the lease, so that whoever takes an entry over finds the lease expired and not about to expire.
 _IDLE_MARGIN_MS: Final = 100
@@ -69,15 +71,15 @@ class Worker:
         self._registry = registry
         self._contact = Contact(max_silence_seconds=options.lease_seconds / 2)
         terms = ClaimTerms(options.name, options.lease_seconds, shared.options.lifetimes, self._may_judge_expired)
-        self._intake = Intake(shared, definitions, doorbells, terms)
+        self._intake = Intake(shared, definitions, doorbells=doorbells, terms=terms)
         #: Entries that occupy a slot, and everything that is looked after until its ack, by entry.
         self._busy: set[QueueEntry] = set()
         self._handlers: dict[QueueEntry, asyncio.Task[None]] = {}
         self._attempts: set[Attempt] = set()
         #: Taken in one fetch from several queues beyond the free slots.
         self._surplus: deque[QueueEntry] = deque()
-        self._room = asyncio.Event()
-        self._room.set()
+        self._slot_free = asyncio.Event()
+        self._slot_free.set()
         self._deadline: asyncio.Timeout | None = None
         #: Why this Redis cannot be used, as it was last said.
         self._refusals: tuple[str, ...] = ()
@@ -90,7 +92,7 @@ class Worker:
             self._shared.draining.set()
         elif self._deadline is not None:
             self._deadline.reschedule(asyncio.get_running_loop().time())
-        self._room.set()
+        self._slot_free.set()
 
     async def run(self) -> None:
         self._shared.keeper.start()
@@ -151,7 +153,7 @@ class Worker:
         return True
 
     async def _take(self) -> None:
-        await self._room.wait()
+        await self._slot_free.wait()
         if self._is_draining:
             return
         while self._surplus and self._free_slots:
@@ -166,7 +168,7 @@ class Worker:
         if entry in self._handlers:
             return  # our own, touched late
         self._busy.add(entry)
-        self._mind_room()
+        self._mind_slots()
         self._handlers[entry] = asyncio.create_task(self._handle(entry), name=f"entry of {entry.task_id}")
 
     async def _handle(self, entry: QueueEntry) -> None:
@@ -186,7 +188,7 @@ class Worker:
 
     async def _release(self, entry: QueueEntry) -> None:
         self._busy.discard(entry)
-        self._mind_room()
+        self._mind_slots()
         await self._intake.close(entry)
 
     @property
@@ -197,11 +199,11 @@ class Worker:
     def _is_draining(self) -> bool:
         return self._shared.draining.is_set()
 
-    def _mind_room(self) -> None:
+    def _mind_slots(self) -> None:
         if self._free_slots > 0 or self._is_draining:
-            self._room.set()
+            self._slot_free.set()
         else:
-            self._room.clear()
+            self._slot_free.clear()
 
     def _may_judge_expired(self) -> bool:
         lease = self._options.lease_seconds

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import Field
 
-from workers import Context, task
+from workers import Context, TaskError, task
 
 #: Reading speed: a reply of a few hundred words takes about ten seconds.
 _TOKEN_SECONDS: Final = 0.03
@@ -71,7 +71,7 @@ async def flaky(ctx: Context, fail_at: Annotated[int, Field(ge=1, le=5)] = 3) ->
         await ctx.progress(step, 5, f"Step {step}")
         await asyncio.sleep(0.5)
         if step == fail_at:
-            raise RuntimeError(f"Step {step} failed, as you asked.")
+            raise TaskError(f"Step {step} failed, as you asked.")
     return {}
 
 
@@ -88,7 +88,7 @@ def _thoughts_about(question: str) -> list[str]:
 
 
 def _reply_to(prompt: str) -> str:
-    about = " ".join(prompt.split())[:120]
+    about = " ".join(prompt.split())[:120].rstrip(".!")
     return (
         f'You asked: "{about}". Here is an answer that arrives one token at a time, so that you can try to lose some. '
         "Every word you read was appended to a log in Redis before it was sent to you, and it carries an id. "
