@@ -7,7 +7,7 @@ over is closed here.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from starlette.responses import Response
 
@@ -20,6 +20,8 @@ from server.web.refusals import Busy
 if TYPE_CHECKING:
     from server.fanout import Start, Subscription
     from server.web.state import WebRequest
+
+_FULL: Final = "This server carries as many event streams as it may. Come back a little later."
 
 
 async def system_events(request: WebRequest) -> Response:
@@ -47,7 +49,7 @@ def admit(request: WebRequest) -> None:
     if request.state["readiness"].is_draining:
         raise Busy("This server is about to stop. Come back for another one.")
     if request.state["hub"].subscribers >= request.state["limits"].max_connections:
-        raise Busy("This server carries as many event streams as it may. Come back a little later.")
+        raise Busy(_FULL)
 
 
 async def open_stream(request: WebRequest, stream: str, start: Start) -> Response:
@@ -57,7 +59,7 @@ async def open_stream(request: WebRequest, stream: str, start: Start) -> Respons
     if request.state["hub"].subscribers > request.state["limits"].max_connections:
         # Several were let in while each waited for the log: those that came last have to go.
         await subscription.aclose()
-        raise Busy("This server carries as many event streams as it may. Come back a little later.")
+        raise Busy(_FULL)
     return await answer(request, subscription)
 
 

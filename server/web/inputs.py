@@ -10,6 +10,7 @@ import json
 import logging
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import islice
 from typing import Any, Final, cast
 
 import referencing.exceptions
@@ -34,7 +35,7 @@ def check_input(task_type: TaskType, value: dict[str, Any]) -> list[FieldError]:
     """What is wrong with the input of a task, field by field; empty if nothing is."""
     try:
         validator = _validator(json.dumps(task_type.input_schema, sort_keys=True))
-        found = [error for _, error in zip(range(_MOST_ERRORS), _errors(validator, value), strict=False)]
+        found = list(islice(_errors(validator, value), _MOST_ERRORS))
     except (SchemaError, referencing.exceptions.Unresolvable) as error:
         _logger.warning("The input schema of task type %r does not work: %s", task_type.name, error)
         return [FieldError("#/type", f"The input schema of {task_type.name!r} does not work; its worker must mend it.")]

@@ -12,7 +12,7 @@ import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from time import monotonic
-from typing import Any, Final, cast
+from typing import Any, Final, TypeAlias, cast
 
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -25,12 +25,17 @@ from server.web.requests import AnyRequest, is_event_source
 
 _logger = logging.getLogger(__name__)
 
+_Handler: TypeAlias = Callable[[AnyRequest, Exception], Awaitable[Response]]
+
 #: Refusals count for this long: about as long as an outage that nobody has to hear of.
 _REMEMBERED_SECONDS: Final = 60.0
 #: Readers come back at this rate, all together: a rate that one server answers with ease.
 _RETURNING_PER_SECOND: Final = 100
+#: Somebody who watches a page gives up after about a minute.
 _LONGEST_RETRY_MS: Final = 60_000
+#: Below, a reader is back before whatever was in its way has passed.
 _SHORTEST_RETRY_MS: Final = 500
+#: A little less than what browsers wait of their own accord: three seconds in Chromium, five in Firefox.
 _USUAL_RETRY_MS: Final = 2000
 #: What an EventSource may be answered besides 200 and 204; the countdown's 406 is for what is none.
 _UNDERSTOOD: Final = frozenset({400, 401, 403, 404, 406})
@@ -92,20 +97,13 @@ async def _on_unavailable(request: AnyRequest, error: Exception) -> Response:
     return busy_response(request, "The event log cannot be reached at the moment. Try again shortly.")
 
 
-async def _on_invalid(request: AnyRequest, error: Exception) -> Response:
-    return ProblemResponse(400, str(error))
+def _saying(status: int) -> _Handler:
+    """A handler for errors whose text is the answer."""
 
+    async def handler(request: AnyRequest, error: Exception) -> Response:
+        return ProblemResponse(status, str(error))
 
-async def _on_too_large(request: AnyRequest, error: Exception) -> Response:
-    return ProblemResponse(413, str(error))
-
-
-async def _on_unknown(request: AnyRequest, error: Exception) -> Response:
-    return ProblemResponse(404, str(error))
-
-
-async def _on_conflict(request: AnyRequest, error: Exception) -> Response:
-    return ProblemResponse(409, str(error))
+    return handler
 
 
 async def _on_http(request: AnyRequest, error: Exception) -> Response:
@@ -132,14 +130,14 @@ async def _on_unexpected(request: AnyRequest, error: Exception) -> Response:
     return ProblemResponse(500, "Something went wrong in the server; its log says what.")
 
 
-EXCEPTION_HANDLERS: Final[dict[Any, Callable[[AnyRequest, Exception], Awaitable[Response]]]] = {
+EXCEPTION_HANDLERS: Final[dict[Any, _Handler]] = {
     Problem: _on_problem,
     Busy: _on_busy,
     LogUnavailable: _on_unavailable,
-    InvalidInput: _on_invalid,
-    TooLarge: _on_too_large,
-    Unknown: _on_unknown,
-    Conflict: _on_conflict,
+    InvalidInput: _saying(400),
+    TooLarge: _saying(413),
+    Unknown: _saying(404),
+    Conflict: _saying(409),
     HTTPException: _on_http,
     Exception: _on_unexpected,
 }
