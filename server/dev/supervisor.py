@@ -29,8 +29,9 @@ from server.settings import ServerSettings
 
 #: On one machine nobody else can take the readers over, so that a long farewell helps nobody.
 _DRAIN_SECONDS: Final = 2.0
-#: What a process may need beyond its drain to leave.
-_LEAVE_SECONDS: Final = 4.0
+#: What a process may need beyond its drain to leave: a worker hands back for 4 s, signs off for 2, abandons for 1.
+_LEAVE_SECONDS: Final = 8.0
+#: Writing out a full append-only file takes seconds.
 _VALKEY_SECONDS: Final = 10.0
 
 
@@ -84,14 +85,14 @@ class Plan:
         if self.place is None or self.valkey_program is None:
             return []
         command = valkey.command_line(self.valkey_program, self.place)
-        return [Program("valkey", command, os.environ, _VALKEY_SECONDS, unshown=valkey.UNSHOWN)]
+        return [Program("valkey", command, os.environ, stop_seconds=_VALKEY_SECONDS, unshown=valkey.UNSHOWN)]
 
     def server(self, environment: dict[str, str]) -> list[Program]:
         numbers = tuple(each.fileno() for each in self.listeners)
         port = self.listeners[0].getsockname()[1]
         command = [sys.executable, "-m", "server", f"--host={self.settings.host}", f"--port={port}"]
         command += [f"--listen-fd={number}" for number in numbers]
-        return [Program("server", command, environment, self._stop_seconds, numbers)]
+        return [Program("server", command, environment, stop_seconds=self._stop_seconds, inherited=numbers)]
 
     def workers(self, environment: dict[str, str]) -> list[Program]:
         command = [
@@ -102,7 +103,7 @@ class Plan:
         ]
         count = self.options.workers
         names = ["worker"] if count == 1 else [f"worker-{number}" for number in range(1, count + 1)]
-        return [Program(name, command, environment, self._stop_seconds) for name in names]
+        return [Program(name, command, environment, stop_seconds=self._stop_seconds) for name in names]
 
     def environment(self, *, colours: bool) -> dict[str, str]:
         """What servers and workers see: what a person has set stays as it is."""
