@@ -34,7 +34,7 @@ BLOCK_MS: Final = 500
 _UNSUITABLE_SECONDS: Final = 5.0
 #: After the drain's deadline, for stopping functions and handing their tasks back.
 _HAND_BACK_SECONDS: Final = 4.0
-#: Signing off is a courtesy: a worker that does not is missed a few heartbeats later.
+#: Signing off is a courtesy: a worker that does not is missed a few seconds later.
 _LEAVE_SECONDS: Final = 2.0
 #: Above the lease, so that whoever takes an entry over finds the lease expired and not about to expire.
 _IDLE_MARGIN_MS: Final = 100
