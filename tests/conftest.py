@@ -9,15 +9,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from redis import Redis
 
 from server.streams.connections import AsyncClient, connect
 from server.streams.keys import Keys
+from tests.support.key_table import faults
 from tests.support.redis_server import RedisServer
 from tests.support.working import Bench
-
-#: What stays in Redis for good: docs/keys.md says why.
-_PERMANENT = ("reprise:index:", "reprise:{queue.")
 
 
 @pytest.fixture(scope="session")
@@ -28,16 +25,16 @@ def redis_server() -> Iterator[RedisServer]:
 
 @pytest.fixture
 def lasting_keys() -> set[str]:
-    """Keys that this test may leave without an expiry, beside the permanent ones."""
+    """Keys that this test may leave against docs/keys.md."""
     return set()
 
 
 @pytest.fixture
 def redis_url(redis_server: RedisServer, lasting_keys: set[str]) -> Iterator[str]:
-    """The address of an empty Redis. Afterwards every key that is not permanent must have an expiry."""
+    """The address of an empty Redis. Afterwards every key must be as docs/keys.md says: most have an expiry."""
     redis_server.flush()
     yield redis_server.url
-    assert _keys_without_expiry(redis_server.url) <= lasting_keys
+    assert {name: reason for name, reason in faults(redis_server.url).items() if name not in lasting_keys} == {}
 
 
 @pytest.fixture
@@ -56,9 +53,3 @@ async def client(redis_url: str) -> AsyncIterator[AsyncClient]:
 def bench(client: AsyncClient, keys: Keys) -> Bench:
     """Creates tasks and looks at what became of them."""
     return Bench(client, keys)
-
-
-def _keys_without_expiry(url: str) -> set[str]:
-    with Redis.from_url(url) as client:  # pyright: ignore[reportUnknownMemberType]
-        names: list[str] = [name.decode() for name in client.scan_iter(count=1000)]  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-        return {name for name in names if not name.startswith(_PERMANENT) and client.ttl(name) == -1}

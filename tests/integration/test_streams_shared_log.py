@@ -193,3 +193,4 @@ async def test_a_refusal_of_redis_is_told_as_such(hand: Hand):
     await execute(hand.client, "SET", hand.keys.log("chat"), "not a stream", "PX", 60_000)
     with pytest.raises(LogUnavailable, match=r"Redis refused: .*WRONGTYPE"):
         await hand.publish("chat", drafts("a"), token="1")
+    await hand.lose(hand.keys.log("chat"))

@@ -1,0 +1,72 @@
+"""What stays in Redis after everything was used, held against docs/keys.md."""
+
+from __future__ import annotations
+
+from server.streams.connections import execute
+from server.streams.event import Draft
+from server.streams.keys import Keys
+from server.streams.records import Status
+from server.streams.registry import Registry, TaskType
+from server.streams.tasks import NewTask
+from tests.support.key_table import documented_fields, faults, rows
+from tests.support.log_hand import Hand, drafts
+from tests.support.tasks import store_over
+
+
+async def use_everything(hand: Hand) -> str:
+    """Write every kind of key and every field that there is; return the id of the task that still runs."""
+    store = store_over(hand.client, hand.keys)
+    await Registry(hand.client, hand.keys).heartbeat("w", [TaskType("t", "T.", {})], details={})
+    done, cancelled, deleted = [(await store.create(NewTask("t", {}))).id for _ in range(3)]
+    async with hand.writer(await hand.claimed(done)) as writer:
+        await writer.emit(Draft("progress", "{}"), {"progress": "50"})
+        await writer.finish(Status.COMPLETED, "{}")
+    for task_id in (cancelled, deleted):
+        await store.cancel(task_id)
+    await store.delete(deleted)
+    running = (await store.create(NewTask("t", {}), idempotency_key="key")).id
+    first = await hand.claimed(running, lease_ms=0)
+    resume = f"{first.generation}-0"
+    await hand.amend(running, resume_from=resume, checkpoint="{}", last_error="no")
+    await hand.claimed(running, nonce="n2")
+    await store.cancel(running)
+    log = await hand.publish("chat", drafts("a"), token="1")
+    await execute(hand.client, "DEBUG", "CHANGE-REPL-ID")
+    await hand.publish("chat", [Draft("complete", "{}")], token="2", known=log.id.next(), ends=True)
+    return running
+
+
+async def test_every_key_stands_in_the_document_with_its_type_and_its_lifetime(hand: Hand, redis_url: str):
+    await use_everything(hand)
+    assert faults(redis_url) == {}
+    names = {name.decode() for name in await execute(hand.client, "KEYS", "*")}
+    assert [name for name in names if not any(row.matches(name) for row in rows())] == []
+    written = {row.key for row in rows() if row.type != "channel" and any(row.matches(name) for name in names)}
+    assert {row.key for row in rows() if row.type != "channel"} - written == {"reprise:index:streams"}
+
+
+async def test_every_field_of_records_and_entries_stands_in_the_document(hand: Hand):
+    running = await use_everything(hand)
+    fields, entries = set[str](), set[str]()
+    for name in await execute(hand.client, "KEYS", "*:task"):
+        fields |= {field.decode() for field in await execute(hand.client, "HKEYS", name)}
+    assert fields == documented_fields("Fields of a record")
+    for stream in ("chat", f"tasks.{running}", "tasks"):
+        for _, entry in await execute(hand.client, "XRANGE", hand.keys.log(stream), "-", "+"):
+            entries |= {field.decode() for field in entry}
+    assert entries == documented_fields("Fields of an entry")
+
+
+async def test_a_key_that_never_expires_or_has_another_type_is_found(hand: Hand, redis_url: str, keys: Keys):
+    await execute(hand.client, "SET", "forgotten", "")
+    await execute(hand.client, "SET", keys.log("chat"), "", "PX", 60_000)
+    await execute(hand.client, "HSET", keys.types, "a", "b")
+    await execute(hand.client, "ZADD", keys.tasks_index, 1, "a")
+    await execute(hand.client, "PEXPIRE", keys.tasks_index, 60_000)
+    assert faults(redis_url) == {
+        "forgotten": "it is not in docs/keys.md and never expires",
+        keys.log("chat"): "it is a string, and a stream by docs/keys.md",
+        keys.types: "it never expires",
+        keys.tasks_index: "it expires, but docs/keys.md says permanent",
+    }
+    await execute(hand.client, "FLUSHALL")
