@@ -208,8 +208,8 @@ def _nothing_after(cursor: EventId, snapshot: Snapshot, expected: EventId | None
 
 
 def _may_come_back(cursor: EventId, record: StreamRecord) -> bool:
-    """Whether the living writer may write up to the cursor. One that claimed with a lower generation, because Redis lost
-    the claim of the higher one and its clock with it, never does.
+    """Whether the living writer may write up to the cursor. One of a lower generation never does: Redis lost the claim
+    of the higher one, and had its clock set back.
     """
     return not record.chain or record.chain[-1].generation >= cursor.generation
 
