@@ -186,6 +186,21 @@ async def test_event_source_is_answered_200_when_a_replica_fails(tmp_path: Path)
     assert (response.status_code, response.headers["content-type"]) == (200, "text/event-stream")
 
 
+async def test_pages_of_other_origins_may_read_what_the_proxy_says_and_not_what_a_replica_says(tmp_path: Path) -> None:
+    headers = {**EVENT_SOURCE, "origin": "https://page.example"}
+    async with proxied(tmp_path, fails) as (proxy, replicas), client(proxy) as http:
+        assert "access-control-allow-origin" not in (await http.get("/events", headers=headers)).headers
+        await replicas[0].stop()
+        found = (await http.get("/events", headers=headers)).headers
+        assert found["access-control-allow-origin"] == "https://page.example"
+        assert "access-control-allow-origin" not in (await http.get("/events", headers=EVENT_SOURCE)).headers
+
+
+async def test_large_body_passes_the_proxy(tmp_path: Path) -> None:
+    async with proxied(tmp_path, answers) as (proxy, replicas), client(proxy) as http:
+        assert (await http.post("/streams/a/events", content=b"x" * 1_000_000)).text == replicas[0].address
+
+
 async def test_failure_of_a_replica_is_passed_on_to_everyone_but_an_event_source(tmp_path: Path) -> None:
     async with proxied(tmp_path, fails) as (proxy, _), client(proxy) as http:
         assert (await http.get("/tasks")).status_code == 500
