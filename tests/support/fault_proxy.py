@@ -125,13 +125,15 @@ class FaultProxy:
     ) -> None:
         while True:
             raw, words = await _read_command(reader)
-            fault = self._fault_for(words)
-            if fault and not fault.reaches_redis:
+            fault = self._fault_for(words, reaches_redis=False)
+            if fault:
                 await self._happen(fault)
                 return
             upstream_writer.write(raw)
             reply = await _read_reply(upstream_reader)
-            self.passed.append(_name(words))
+            if not reply.startswith(b"-NOSCRIPT"):  # the script follows, and is what was meant
+                self.passed.append(_name(words))
+                fault = self._fault_for(words, reaches_redis=True)
             if fault:
                 await self._happen(fault)
                 if fault.cuts:
@@ -139,11 +141,11 @@ class FaultProxy:
             writer.write(reply)
             await writer.drain()
 
-    def _fault_for(self, words: list[bytes]) -> Fault | None:
+    def _fault_for(self, words: list[bytes], *, reaches_redis: bool) -> Fault | None:
         if words[0].upper() in _GREETINGS:
             return None
         for fault in self._faults:
-            if fault.name == _name(words):
+            if fault.name == _name(words) and fault.reaches_redis == reaches_redis:
                 if fault.skip == 0:
                     self._faults.remove(fault)
                     return fault
