@@ -29,6 +29,8 @@ REPRISE = str(Path(sys.executable).parent / "reprise")
 #: The demo tasks, and one that emits as many events as it is told to.
 TASK_MODULES = ("workers.examples", "tests.tasks.emitters")
 START_SECONDS = 20.0
+#: More than a drain may take.
+_END_SECONDS = 15.0
 _TASK_FAILED = re.compile(r'"message": "Task \S+ \(\S+\) failed"')
 #: Below the ports that the kernel gives to outgoing connections: those of a server that is down for a moment must not
 #: be taken by its own readers.
@@ -88,8 +90,13 @@ class Process:
     async def _end(self, number: signal.Signals) -> int:
         assert self._process, f"{self.name} was never started."
         self._process.send_signal(number)
-        async with asyncio.timeout(15):
-            return await self._process.wait()
+        try:
+            async with asyncio.timeout(_END_SECONDS):
+                return await self._process.wait()
+        except TimeoutError:
+            self._process.send_signal(signal.SIGABRT)  # its stacks go to its log
+            await self._process.wait()
+            raise AssertionError(f"{self.name} did not end within {_END_SECONDS} s:\n{self.text[-6000:]}") from None
 
 
 class Server(Process):
@@ -244,4 +251,4 @@ def sequences(text: str) -> list[int]:
 def _environment(settings: Mapping[str, str]) -> dict[str, str]:
     """That of this process with these settings and no others; tests' own task functions can be imported."""
     kept = {name: value for name, value in os.environ.items() if not name.upper().startswith("REPRISE_")}
-    return {**kept, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **settings}
+    return {**kept, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1", **settings}

@@ -93,6 +93,7 @@ async def test_a_server_told_to_stop_ends_every_stream_in_order_and_exits_with_0
         for _, writer in streams:
             writer.close()
         assert "draining" in server.text
+        assert "the drain took longer" not in server.text
         assert "error" not in server.text.lower()
 
 
