@@ -111,7 +111,7 @@ def append(
 ) -> Call[Reply]:
     """Append a batch, repair the log (`mode="repair"`), or finish (a batch with a terminal event).
 
-    Outcomes: stored; differs, lost, fenced, closed with the log's last id (log.md §3 says what each means to a writer).
+    Outcomes: stored; differs, lost, fenced, closed with the log's last id (docs/protocol.md says what each means).
     """
     stream = task_stream(task_id)
     pairs = [text for item in values.items() for text in item]

@@ -62,7 +62,7 @@ class TaskStore:
         lifetimes: Lifetimes,
         may_judge_expired: Callable[[], bool],
     ) -> None:
-        """`may_judge_expired` tells whether this process has been connected for a lease (log.md §4)."""
+        """`may_judge_expired` tells whether this process has been connected for a lease (docs/protocol.md)."""
         self._client = client
         self._keys = keys
         self._announcer = announcer
