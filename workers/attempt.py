@@ -1,7 +1,7 @@
 """One run of one task, from its claim to its ack.
 
-Order, the protocol's and not to be changed: terminal event and record in one step, then the news, then, a few seconds later
-and after one more look at the log, the queue entry. Invariant: a fenced attempt writes nothing and acks nothing.
+Order, the protocol's and not to be changed: terminal event and record in one step, then the news, then, a few seconds
+later and after one more look at the log, the queue entry. Invariant: a fenced attempt writes nothing and acks nothing.
 """
 
 from __future__ import annotations

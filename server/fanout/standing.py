@@ -1,7 +1,8 @@
 """Which events of a task stand, by the chain of its current run. Pure.
 
 The newest generation stands. Before it, if its `resume_from` is r, everything that stood up to r; and so on back. What
-an attempt left behind after that point is void: late joiners and cursors inside it are led past it (docs/protocol.md, "Readers").
+an attempt left behind after that point is void: late joiners and cursors inside it are led past it
+(docs/protocol.md, "Readers").
 """
 
 from __future__ import annotations

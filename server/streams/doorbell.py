@@ -2,7 +2,8 @@
 
 Owns the connection, its reconnects and its list of channels. A ring may be lost, late or repeated, so listeners treat
 it as a hint: after every reconnect they are told to look for themselves. Also the clock of "connected for how long",
-by which it is decided whether an expired lease may be judged (docs/protocol.md, "Leases"). Source: SSUBSCRIBE, Redis >= 7.0.
+by which it is decided whether an expired lease may be judged (docs/protocol.md, "Leases").
+Source: SSUBSCRIBE, Redis >= 7.0.
 """
 
 from __future__ import annotations
