@@ -109,7 +109,7 @@ class Subscription:
             if self._start.announce_position:
                 yield self._position()
                 sent_at = monotonic()
-            while not self._is_ended:
+            while True:
                 seen = self._tail.version
                 block = await self._take()
                 if not block and not self._is_ended:
@@ -117,10 +117,13 @@ class Subscription:
                 if block:
                     yield block
                     sent_at = monotonic()
-                elif self._is_draining or monotonic() >= deadline:
+                if self._is_ended:
+                    return
+                # Also between two blocks: a stream that never falls silent would outlast every drain.
+                if self._is_draining or monotonic() >= deadline:
                     yield retry_frame(random.randint(*_DRAIN_RETRY_MS) if self._is_draining else _AGED_RETRY_MS)
                     return
-                elif not self._is_ended:
+                if not block:
                     await self._wait(seen, min(deadline, (sent_at or 0) + self._pace.heartbeat))
         finally:
             await self.aclose()
