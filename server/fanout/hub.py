@@ -192,7 +192,9 @@ class Hub:
         settled = [(tail, top) for tail, top in known if top is not None]
         intact = await self._log.ends_at([(tail.stream, top) for tail, top in settled])
         for (tail, top), is_intact in zip(settled, intact, strict=True):
-            if not is_intact and tail.window.top == top:
+            # A task whose log is not there may wait to run, or may have ended: only its record tells.
+            is_settled = is_intact and not (tail.is_task and top == ORIGIN)
+            if not is_settled and tail.window.top == top:
                 tail.fall_behind()
         for tail, top in known:
             if top is None:

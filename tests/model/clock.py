@@ -19,11 +19,17 @@ from server.streams.outbox import Outbox
 EPOCH_MS = 1_800_000_000_000
 
 
+#: Steps of the event loop without a timer between them; the busiest honest moment has some hundreds.
+_MOST_STEPS = 20_000
+
+
 class _NoWaiting(selectors.BaseSelector):
     """Nothing is ever readable; to wait is to move the clock."""
 
-    def __init__(self, move: Callable[[float], None]) -> None:
+    def __init__(self, move: Callable[[float], None], give_up: Callable[[], None]) -> None:
         self._move = move
+        self._give_up = give_up
+        self._steps = 0
         self._keys: dict[Any, selectors.SelectorKey] = {}
 
     def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
@@ -36,8 +42,14 @@ class _NoWaiting(selectors.BaseSelector):
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         assert timeout is not None, "Everything waits for something that cannot come."
+        self._steps += 1
+        # Every step takes a moment, or a timer that is due this very moment would never be.
+        self._move(timeout + 1e-9)
         if timeout > 0:
-            self._move(timeout)
+            self._steps = 0
+        if self._steps > _MOST_STEPS:
+            self._steps = 0
+            self._give_up()
         return []
 
     def get_map(self) -> Any:
@@ -49,12 +61,16 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def __init__(self) -> None:
         self._virtual_now = 1000.0
-        super().__init__(_NoWaiting(self._pass))
-        # Timers are due when they are due: within a resolution, waiting for the rest of it would last for ever.
-        self._clock_resolution = 0.0
+        #: Cancelled if somebody is busy without end, so that time does not pass.
+        self.schedule: asyncio.Task[Any] | None = None
+        super().__init__(_NoWaiting(self._pass, self._give_up))
 
     def _pass(self, seconds: float) -> None:
-        self._virtual_now += seconds + 1e-7
+        self._virtual_now += seconds
+
+    def _give_up(self) -> None:
+        if self.schedule:
+            self.schedule.cancel()
 
     def time(self) -> float:
         return self._virtual_now

@@ -187,6 +187,7 @@ class Oracle:
         self.end = parse(self.record["last_id"]) if self.has_ended and "last_id" in self.record else None
         for reader in self.readers:
             reader.ends_seen.add(self.end)
+            reader.has_seen_nothing = reader.has_seen_nothing or not (self.log or self.record)
         return rows
 
     def _note_entry(self, event_id: Id, flat: list[str], earlier: dict[str, str]) -> None:
@@ -203,6 +204,15 @@ class Oracle:
         self.generations.add(event_id[0])
         self._check_writer(event_id, earlier)
 
+    def _check_takeover(self, earlier: dict[str, str]) -> None:
+        """A task is taken from a writer only once the writer itself knows that it may be."""
+        if earlier.get("status") != "running":
+            return
+        if earlier.get("owner") in self.world.fresh_nonces():
+            self.fail_log("a task was taken from a writer whose lease was fresh")
+        if not self.world.has_been_up_for_a_lease():
+            self.fail_log("a task was taken from a writer that had no chance to renew since Redis came back")
+
     def _note_opening(
         self, generation: int, contents: Contents, fields: dict[str, str], earlier: dict[str, str]
     ) -> None:
@@ -210,6 +220,8 @@ class Oracle:
         if knew:
             self.opener_knew[generation] = knew
         if contents[0] == "attempt":
+            if generation not in self.generations:
+                self._check_takeover(earlier)
             resume = json.loads(contents[1])["resume_from"]
             self.links[generation] = parse(resume) if resume else None
         elif self.is_task and generation not in self.links:
@@ -287,6 +299,8 @@ class Reader:
     last_was_terminal: bool = False
     #: Ends the record has named while it was connected.
     ends_seen: set[Id | None] = field(default_factory=set)
+    #: Whether there was neither log nor record at some time since it connected.
+    has_seen_nothing: bool = False
     journal: list[str] = field(default_factory=list)
     _run: int = 0
     _has_gap: bool = False
@@ -306,6 +320,7 @@ class Reader:
 
     def connected(self) -> None:
         self.ends_seen = {self.oracle.end}
+        self.has_seen_nothing = not (self.oracle.log or self.oracle.record)
 
     def take(self, frame: Frame, fates: dict[Id, str] | None = None) -> bool:
         """Judge what arrived, by what was in the log when it was sent. True if the client now closes for good."""
@@ -332,7 +347,7 @@ class Reader:
         oracle.look()
         self._closed_by = self.cursor if how == "terminal" else max(oracle.log, default=None)
         if how == "404":
-            if oracle.record or oracle.log:
+            if not self.has_seen_nothing:
                 self._fail("was told 404, and there is a record or a log")
             return
         if how == "204" and oracle.is_task and self.ends_seen <= {None} and oracle.record.get("status") != "deleted":
@@ -473,7 +488,11 @@ class Reader:
         standing = due
         if not self.how_ended:
             # What somebody removed from the very end is told with the event that follows.
-            due = {each for each in due if each <= max(oracle.log, default=each) or oracle.book[each].fate != "trimmed"}
+            due = {
+                each
+                for each in due
+                if each <= max(oracle.log, default=BEGINNING) or oracle.book[each].fate != "trimmed"
+            }
         missing = (
             {each for each in due if self.start is not None and each > self.start} - self.seen.keys() - self.covered
         )
@@ -482,7 +501,7 @@ class Reader:
         for event_id, contents in self.seen.items():
             if oracle.book[event_id].fate == "log" and oracle.book[event_id].contents[-1] != contents:
                 self._fail(f"has {contents} for {show([event_id])}, which holds {oracle.book[event_id].contents[-1]}")
-        if self.is_standing_view and standing:  # else the next attempt will tell
+        if self.is_standing_view and standing and due == standing:  # else the next attempt will tell
             void = {
                 each
                 for each in self.valid - standing

@@ -15,14 +15,12 @@ from dataclasses import dataclass, field
 from typing import Any
 from unittest.mock import patch
 
-from server.streams.connections import run
 from server.streams.errors import LogUnavailable
 from server.streams.records import Status
 from tests.model.clients import Client
-from tests.model.clock import VirtualLoop, product_clocks, settle
+from tests.model.clock import VirtualLoop, product_clocks
 from tests.model.oracle import Violation
 from tests.model.scripts import Cut, model_scripts
-from tests.model.wire import FAULTS
 from tests.model.world import LEASE_SECONDS, REPLICAS, Server, World
 from tests.model.writers import TASK_STREAM, Desk, Foreign, Publisher, Worker
 
@@ -41,10 +39,14 @@ class Cast:
         is_task = world.oracle.is_task
         self.workers = {name: Worker(world, name) for name in ("A", "B")} if is_task else {}
         self.publishers = {name: Publisher(world, name) for name in ("P", "Q")} if not is_task else {}
+        world.fresh_nonces = self._fresh_nonces
         self.desk = Desk(world)
         self.foreign = Foreign(world)
         # One of them sees superseded attempts too.
         self.clients = {name: Client(world, name, all_attempts=is_task and name == "C3") for name in _CLIENTS}
+
+    def _fresh_nonces(self) -> set[str]:
+        return {each.run.nonce for each in self.workers.values() if each.run and each.run.lease.is_fresh}
 
     async def act(self, line: str) -> None:
         """Do one action; unknown words are an error, impossible actions nothing."""
@@ -266,6 +268,8 @@ def play(
     try:
         with _product(loop, cuts):
             return loop.run_until_complete(_play(server, loop, family, tuple(schedule), clients_only))
+    except asyncio.CancelledError:
+        return Outcome(tuple(schedule), "somebody is busy without end")
     finally:
         loop.close()
 
@@ -282,6 +286,7 @@ def _product(loop: VirtualLoop, cuts: Sequence[Cut]) -> Iterator[None]:
 
 
 async def _play(server: Server, loop: VirtualLoop, family: str, schedule: Schedule, clients_only: bool) -> Outcome:
+    loop.schedule = asyncio.current_task()
     world = World(server, loop, TASK_STREAM if family == OWNED else "news")
     world.oracle.clients_only = clients_only
     cast = Cast(world)

@@ -20,13 +20,14 @@ from redis.exceptions import NoScriptError, ResponseError
 Command = Sequence[Any]
 
 #: What may become of a request.
+#:   none          nothing; the next fault is for the request after it
 #:   lose-request  it never arrives, and the caller is told that the connection broke
 #:   lose-reply    it takes effect, and the caller is told that the connection broke
 #:   late          the caller is told so too; it arrives when the schedule says `arrive`
 #:   double        it takes effect twice; the caller gets the second answer
 #:   slow-request  it is sent when the schedule says `unhold`
 #:   slow-reply    it takes effect now; the answer comes when the schedule says `unhold`
-FAULTS = ("lose-request", "lose-reply", "late", "double", "slow-request", "slow-reply")
+FAULTS = ("none", "lose-request", "lose-reply", "late", "double", "slow-request", "slow-reply")
 
 
 def _error(text: str) -> Exception:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from server.fanout.hub import Hub, HubOptions
+from server.streams import calls
 from server.streams.calls import Lifetimes
 from server.streams.connections import AsyncClient
 from server.streams.doorbell import Listener
@@ -118,6 +119,8 @@ class World:
     links: dict[str, Link] = field(default_factory=dict)
     replicas: dict[str, Replica] = field(default_factory=dict)
     oracle: Oracle = field(init=False)
+    #: Nonces of writers that know their leases to be fresh; the workers provide it.
+    fresh_nonces: Callable[[], set[str]] = set[str]
     #: Since when Redis has been there without a break, in loop time.
     up_since: float = 0.0
     counter: int = 0
@@ -146,6 +149,9 @@ class World:
 
     def perform(self, commands: Sequence[Command]) -> list[Any]:
         """Let requests take effect now, by the model's clock."""
+        removal = calls.script("delete")
+        if any(command[1] in (removal.sha, removal.text) for command in commands):
+            self.oracle.look()  # what was appended in the same moment would never be seen
         now = self.redis_now_ms()
         if now == self._set_ms:
             return self.server.requests.many(commands)
@@ -164,8 +170,8 @@ class World:
         self.counter += 1
         return self.counter
 
-    def has_been_up(self, seconds: float) -> bool:
-        return self.loop.time() - self.up_since >= seconds
+    def has_been_up_for_a_lease(self) -> bool:
+        return self.loop.time() - self.up_since >= LEASE_SECONDS
 
     def entropy(self) -> int:
         """Random 0-999, but for the one in a thousand that would hit a generation used before.

@@ -77,7 +77,7 @@ class Worker:
         if self._claim is None:
             self._claim = (f"{self.name}{world.next_number()}", world.entropy(), world.loop.time())
         nonce, entropy, asked_at = self._claim
-        may_take = world.has_been_up(LEASE_SECONDS)
+        may_take = world.has_been_up_for_a_lease()
         call = calls.claim(
             world.keys,
             TASK,
@@ -93,6 +93,8 @@ class Worker:
         except LogUnavailable:
             return
         self._claim = None
+        if claimed.outcome == "held" and world.redis("HGET", world.keys.record(TASK), "owner") == nonce.encode():
+            world.oracle.fail(f"{self.name} is held off by its own claim")
         if claimed.outcome == "claimed" and claimed.record:
             # Counted from the first time it was asked for: a repeated claim renews nothing.
             lease = Lease(LEASE_SECONDS, asked_at=asked_at, clock=world.loop.time)
@@ -240,7 +242,7 @@ class Desk:
             mode=mode,
             entropy=self.world.entropy(),
             lifetimes=LIFETIMES,
-            may_judge_expired=self.world.has_been_up(LEASE_SECONDS),
+            may_judge_expired=self.world.has_been_up_for_a_lease(),
         )
         with suppress(LogUnavailable):
             await run(self.link, call)
