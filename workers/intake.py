@@ -1,7 +1,7 @@
-"""What to do with a queue entry: run its task, settle it, leave it to its holder, or pass it on.
+"""What to do with a queue entry: run its task, settle it, or leave it to its holder.
 
-Invariant: the entry only hints; the record and its claim decide. Every outcome leaves the entry settled, put back, or
-pending where `take_over` finds it again.
+Invariant: the entry only hints; the record and its claim decide. Every outcome leaves the entry settled or pending
+where `take_over` finds it again.
 """
 
 from __future__ import annotations
@@ -26,8 +26,6 @@ from workers.retrying import until_answered
 
 _log = logging.getLogger(__name__)
 
-#: Another worker may offer the type; without a pause the two of us would pass the entry to and fro.
-_PASS_ON_SECONDS: Final = 2.0
 #: The task's last attempt is just leaving this worker.
 _LOOK_AGAIN_SECONDS: Final = 0.2
 #: A claim need not wait for a doorbell that is away: renewals bring the cancel flag, only later.
@@ -57,14 +55,13 @@ class Intake:
         self._terms = terms
         #: Tasks being claimed or run by this worker, each with its entry.
         self._open: dict[str, QueueEntry] = {}
-        #: When, which entry, and whether it is to be put back then or looked at again.
-        self._parked: list[tuple[float, QueueEntry, bool]] = []
-        self._unknown_types: set[str] = set()
+        #: Entries to look at again, and when.
+        self._parked: list[tuple[float, QueueEntry]] = []
 
     async def open(self, entry: QueueEntry) -> Attempt | None:
         """The attempt to run, which the caller closes when it ends; None if there is nothing to run."""
         if entry.task_id in self._open:
-            self._park(entry, _LOOK_AGAIN_SECONDS, put_back=False)
+            self._parked.append((monotonic() + _LOOK_AGAIN_SECONDS, entry))
             return None
         self._open[entry.task_id] = entry
         attempt: Attempt | None = None
@@ -81,21 +78,17 @@ class Intake:
             await self._doorbells.unwatch(self._shared.keys.control(entry.task_id))
             del self._open[entry.task_id]
 
-    async def unpark(self) -> list[QueueEntry]:
-        """Put back what is due for it, and return what is to be looked at again. Raises `LogUnavailable`."""
+    def unpark(self) -> list[QueueEntry]:
+        """What is to be looked at again by now."""
         now = monotonic()
-        due = [each for each in self._parked if each[0] <= now]
+        due = [entry for at, entry in self._parked if at <= now]
         self._parked = [each for each in self._parked if each[0] > now]
-        again = [entry for _, entry, put_back in due if not put_back]
-        for _, entry, put_back in due:
-            if put_back:
-                await self._shared.queue.put_back(entry)
-        return again
+        return due
 
     async def put_all_back(self) -> None:
         """Give away every entry that waits here: the worker shuts down."""
         parked, self._parked = self._parked, []
-        for _, entry, _ in parked:
+        for _, entry in parked:
             await self._shared.queue.put_back(entry)
 
     async def _open_unless_over(self, entry: QueueEntry) -> Attempt | None:
@@ -105,7 +98,9 @@ class Intake:
             return None
         definition = self._definitions.get(record.type)
         if definition is None:
-            self._pass_on(entry, record)
+            # Of somebody else's making: only streams of the types that are offered here are read.
+            _log.warning("Task %s is of type %r, which this worker does not offer", entry.task_id, record.type)
+            await until_answered(lambda: self._shared.queue.move(entry, record))
             return None
         # Before the claim: a cancel flag set after it must not go unheard. The nudge says only "renew now".
         nudges = self._shared.keys.control(entry.task_id)
@@ -147,12 +142,3 @@ class Intake:
         if record is not None and record.status.is_ended and record.status is not Status.DELETED:
             await self._shared.announcer.updated(record, to_system=True)
         await until_answered(lambda: self._shared.queue.settle(entry))
-
-    def _pass_on(self, entry: QueueEntry, record: TaskRecord) -> None:
-        if record.type not in self._unknown_types:
-            self._unknown_types.add(record.type)
-            _log.warning("Task %s is of type %r, which this worker does not offer", entry.task_id, record.type)
-        self._park(entry, _PASS_ON_SECONDS, put_back=True)
-
-    def _park(self, entry: QueueEntry, seconds: float, *, put_back: bool) -> None:
-        self._parked.append((monotonic() + seconds, entry, put_back))

@@ -79,7 +79,13 @@ async def open_worker(settings: WorkerSettings, definitions: Mapping[str, TaskDe
         # This store cancels and reaps nothing, so it never has to judge a lease.
         store=TaskStore(commands, keys, announcer, lifetimes=lifetimes, may_judge_expired=lambda: False),
         announcer=announcer,
-        queue=ReadyQueue(commands, blocking, keys, queues=settings.queues, consumer=name),
+        queue=ReadyQueue(
+            commands,
+            blocking,
+            keys,
+            streams=[keys.ready(queue, each) for queue in settings.queues for each in definitions],
+            consumer=name,
+        ),
         keeper=LeaseKeeper(
             connect_sync(url, name=f"{_CLIENT_NAME}-leases"),
             keys,

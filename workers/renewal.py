@@ -145,6 +145,6 @@ class LeaseKeeper:
             return
         if renewal.outcome == "renewed":
             held.lease.renewed(asked_at=asked_at)
-            touch_sync(self._client, self._keys, held.entry, consumer=self._consumer)
+            touch_sync(self._client, held.entry, consumer=self._consumer)
         if renewal != Renewal("renewed") and self._loop is not None:
             self._loop.call_soon_threadsafe(held.heed, renewal)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from typing import Any, Final
 from server.streams.connections import execute
 from server.streams.doorbell import Doorbells
 from server.streams.errors import LogUnavailable
-from server.streams.ready import QueueEntry, ensure_group
+from server.streams.ready import QueueEntry
 from server.streams.registry import HEARTBEAT_SECONDS, Registry
 from server.streams.suitability import examine
 from workers.attempt import Attempt, Shared
@@ -76,8 +75,6 @@ class Worker:
         self._busy: set[QueueEntry] = set()
         self._handlers: dict[QueueEntry, asyncio.Task[None]] = {}
         self._attempts: set[Attempt] = set()
-        #: Taken in one fetch from several queues beyond the free slots.
-        self._surplus: deque[QueueEntry] = deque()
         self._slot_free = asyncio.Event()
         self._slot_free.set()
         self._deadline: asyncio.Timeout | None = None
@@ -139,8 +136,7 @@ class Worker:
         if found.refusals:
             await self._pause(_UNSUITABLE_SECONDS)
             return False
-        for queue in self._options.queues:
-            await ensure_group(self._shared.client, self._shared.keys, queue)
+        await self._shared.queue.ensure_groups()
         await self._register()
         _log.info(
             "Worker %s is ready for %s; %d at once, from %s",
@@ -156,13 +152,12 @@ class Worker:
         await self._slot_free.wait()
         if self._is_draining:
             return
-        while self._surplus and self._free_slots:
-            self._admit(self._surplus.popleft())
-        if free := self._free_slots:
-            limit = max(1, free // len(self._options.queues))
-            self._surplus.extend(await self._shared.queue.take(limit=limit, block_ms=BLOCK_MS))
-        while self._surplus and self._free_slots:
-            self._admit(self._surplus.popleft())
+        taken = await self._shared.queue.take(limit=self._free_slots, block_ms=BLOCK_MS)
+        room = 0 if self._is_draining else self._free_slots  # fewer than before, if an entry was taken over meanwhile
+        for entry in taken[:room]:
+            self._admit(entry)
+        for entry in taken[room:]:
+            await self._shared.queue.put_back(entry)
 
     def _admit(self, entry: QueueEntry) -> None:
         if entry in self._handlers:
@@ -217,7 +212,7 @@ class Worker:
             try:
                 await execute(self._shared.client, "PING")
                 self._contact.heard()
-                found = await self._intake.unpark()
+                found = self._intake.unpark()
                 if self._free_slots > 0 and not self._is_draining and self._may_judge_expired():
                     found += await self._shared.queue.take_over(idle_ms=idle_ms, limit=self._free_slots)
                 for entry in found:
@@ -267,8 +262,6 @@ class Worker:
     async def _leave(self) -> None:
         with suppress(LogUnavailable, TimeoutError):
             async with asyncio.timeout(_LEAVE_SECONDS):
-                for entry in self._surplus:
-                    await self._shared.queue.put_back(entry)
                 await self._intake.put_all_back()
                 await self._shared.queue.leave()
                 await self._registry.leave(self._options.name)

@@ -40,5 +40,5 @@ class Keys:
     def control(self, task_id: str) -> str:
         return f"{self.prefix}{{{task_stream(task_id)}}}:control"
 
-    def ready(self, queue: str) -> str:
-        return f"{self.prefix}{{queue.{queue}}}:ready"
+    def ready(self, queue: str, task_type: str) -> str:
+        return f"{self.prefix}{{queue.{queue}}}:ready:{task_type}"

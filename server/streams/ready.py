@@ -1,12 +1,14 @@
-"""Ready queues: streams of task ids to look at, read by the consumer group `workers`.
+"""Ready queues: streams of task ids to look at, one per queue and task type, read by the consumer group `workers`.
 
 Invariant: an entry is a hint and the record decides, so a duplicate or a late entry is harmless and a lost one is found
-by the reaper. Entries are acked and deleted together, last of all; work is never trimmed.
+by the reaper. A worker reads the streams of the types that it offers and no others. Entries are acked and deleted
+together, last of all; work is never trimmed.
 Source: XREADGROUP, XAUTOCLAIM, XCLAIM.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, cast
@@ -15,6 +17,7 @@ from server.streams import calls
 from server.streams.connections import AsyncClient, SyncClient, execute, execute_many, execute_sync, run
 from server.streams.errors import LogUnavailable
 from server.streams.keys import Keys
+from server.streams.records import TaskRecord
 
 GROUP: Final = "workers"
 
@@ -23,71 +26,86 @@ GROUP: Final = "workers"
 class QueueEntry:
     """A hint to look at a task."""
 
-    queue: str
+    #: The ready stream that holds it.
+    stream: str
     id: str
     task_id: str
 
 
-async def enqueue(client: AsyncClient, keys: Keys, *, queue: str, task_id: str) -> str:
-    """Add an entry for the task, note it in the record, and return the entry's id."""
-    raw: bytes = await execute(client, "XADD", keys.ready(queue), "*", "task", task_id)
-    await run(client, calls.amend(keys, task_id, {"queue_entry": raw.decode()}))
+async def enqueue(client: AsyncClient, keys: Keys, record: TaskRecord) -> str:
+    """Add an entry for the task where workers of its type look, note it in the record, and return the entry's id."""
+    raw: bytes = await execute(client, "XADD", _stream_of(keys, record), "*", "task", record.id)
+    await run(client, calls.amend(keys, record.id, {"queue_entry": raw.decode()}))
     return raw.decode()
 
 
-async def has_entry(client: AsyncClient, keys: Keys, *, queue: str, entry_id: str) -> bool:
-    """Whether the entry still waits or is held by a worker."""
-    return bool(await execute(client, "XRANGE", keys.ready(queue), entry_id, entry_id, "COUNT", 1))
-
-
-async def ensure_group(client: AsyncClient, keys: Keys, queue: str) -> None:
-    """Create the consumer group at the queue's beginning if it is not there."""
-    try:
-        await execute(client, "XGROUP", "CREATE", keys.ready(queue), GROUP, "0", "MKSTREAM")
-    except LogUnavailable as error:
-        if "BUSYGROUP" not in str(error):
-            raise
+async def has_entry(client: AsyncClient, keys: Keys, record: TaskRecord) -> bool:
+    """Whether the task's newest entry still waits or is held by a worker."""
+    entry_id = record.values.get("queue_entry")
+    if not entry_id:
+        return False
+    return bool(await execute(client, "XRANGE", _stream_of(keys, record), entry_id, entry_id, "COUNT", 1))
 
 
 class ReadyQueue:
-    """One worker's end of the queues it serves. `blocking` must have no socket timeout below `block_ms`."""
+    """One worker's end of the streams it reads. `blocking` must have no socket timeout below `block_ms`."""
 
     def __init__(
-        self,
-        client: AsyncClient,
-        blocking: AsyncClient,
-        keys: Keys,
-        *,
-        queues: tuple[str, ...],
-        consumer: str,
+        self, client: AsyncClient, blocking: AsyncClient, keys: Keys, *, streams: Sequence[str], consumer: str
     ) -> None:
         self._client = client
         self._blocking = blocking
         self._keys = keys
-        self._queues = queues
+        self._streams = tuple(streams)
         self._consumer = consumer
+        #: Where the next sweep begins, so that no stream is always the last to be asked.
+        self._next = 0
+
+    async def ensure_groups(self) -> None:
+        """Create each consumer group that is not there, at the beginning of its stream."""
+        for stream in self._streams:
+            try:
+                await execute(self._client, "XGROUP", "CREATE", stream, GROUP, "0", "MKSTREAM")
+            except LogUnavailable as error:
+                if "BUSYGROUP" not in str(error):
+                    raise
 
     async def take(self, *, limit: int, block_ms: int) -> list[QueueEntry]:
-        """New entries, at most `limit` per queue: no more than can be run now, or they age in the pending list."""
-        streams = [self._keys.ready(queue) for queue in self._queues]
-        command = ("XREADGROUP", "GROUP", GROUP, self._consumer, "COUNT", limit, "BLOCK", block_ms, "STREAMS")
+        """New entries, at most `limit`: no more than can be run now, or they age in the pending list.
+
+        Only where there are more streams than that, and several get their first entry at the same moment, it is more.
+        """
         try:
-            reply = await execute(self._blocking, *command, *streams, *[">"] * len(streams))
+            if limit < len(self._streams) and (found := await self._sweep(limit)):
+                return found
+            return await self._read(self._streams, max(1, limit // len(self._streams)), "BLOCK", block_ms)
         except LogUnavailable as error:
             if "NOGROUP" not in str(error):
                 raise
-            for queue in self._queues:
-                await ensure_group(self._client, self._keys, queue)
+            await self.ensure_groups()
             return []
-        by_key = dict(zip(streams, self._queues, strict=True))
-        return [entry for key, rows in dict(reply or {}).items() for entry in _entries(by_key[key.decode()], rows)]
+
+    async def _sweep(self, limit: int) -> list[QueueEntry]:
+        # COUNT is per stream, so all of them in one command could give one entry each: too many.
+        found: list[QueueEntry] = []
+        waiting = [*self._streams[self._next :], *self._streams[: self._next]]
+        while waiting and len(found) < limit:
+            some, waiting = waiting[: limit - len(found)], waiting[limit - len(found) :]
+            found.extend(await self._read(some, 1))
+            self._next = (self._next + len(some)) % len(self._streams)
+        return found
+
+    async def _read(self, streams: Sequence[str], count: int, *block: str | int) -> list[QueueEntry]:
+        command = ("XREADGROUP", "GROUP", GROUP, self._consumer, "COUNT", count, *block, "STREAMS")
+        reply = await execute(self._blocking, *command, *streams, *[">"] * len(streams))
+        return [entry for stream, rows in dict(reply or {}).items() for entry in _entries(stream.decode(), rows)]
 
     async def take_over(self, *, idle_ms: int, limit: int) -> list[QueueEntry]:
         """Entries whose worker has not touched them for `idle_ms`."""
         found: list[QueueEntry] = []
-        for queue in self._queues:
+        for stream in self._streams:
             # One call looks at ten times its COUNT and no further, so those that are alive would hide one behind them.
-            command = ("XAUTOCLAIM", self._keys.ready(queue), GROUP, self._consumer, idle_ms)
+            command = ("XAUTOCLAIM", stream, GROUP, self._consumer, idle_ms)
             start = b"0-0"
             while len(found) < limit:
                 try:
@@ -97,7 +115,7 @@ class ReadyQueue:
                         break
                     raise
                 start = reply[0]
-                found.extend(_entries(queue, reply[1]))
+                found.extend(_entries(stream, reply[1]))
                 if start == b"0-0":
                     break
         return found
@@ -111,35 +129,42 @@ class ReadyQueue:
         new_id = await self._leave(entry, put_back=True)
         await run(self._client, calls.amend(self._keys, entry.task_id, {"queue_entry": new_id}))
 
+    async def move(self, entry: QueueEntry, record: TaskRecord) -> None:
+        """Take an entry out of a stream where its task does not belong, once there is one where it does."""
+        await enqueue(self._client, self._keys, record)
+        await self.settle(entry)
+
     async def _leave(self, entry: QueueEntry, *, put_back: bool) -> str:
-        key = self._keys.ready(entry.queue)
-        added = [("XADD", key, "*", "task", entry.task_id)] if put_back else []
-        left = [("XACK", key, GROUP, entry.id), ("XDEL", key, entry.id)]
+        added = [("XADD", entry.stream, "*", "task", entry.task_id)] if put_back else []
+        left = [("XACK", entry.stream, GROUP, entry.id), ("XDEL", entry.stream, entry.id)]
         replies = await execute_many(self._client, [*added, *left], in_one_step=True)
         return replies[0].decode() if put_back else ""
 
     async def leave(self) -> None:
-        """Remove this consumer from its queues, for good. One that still holds entries stays: they would be lost."""
-        for queue in self._queues:
-            key = self._keys.ready(queue)
+        """Remove this consumer from its streams, for good. One that still holds entries stays: they would be lost."""
+        for stream in self._streams:
             with suppress(LogUnavailable):  # no group: nothing to leave
-                pending = await execute(self._client, "XPENDING", key, GROUP)
+                pending = await execute(self._client, "XPENDING", stream, GROUP)
                 if self._consumer.encode() not in {each["name"] for each in pending["consumers"]}:
-                    await execute(self._client, "XGROUP", "DELCONSUMER", key, GROUP, self._consumer)
+                    await execute(self._client, "XGROUP", "DELCONSUMER", stream, GROUP, self._consumer)
 
 
-def touch_sync(client: SyncClient, keys: Keys, entry: QueueEntry, *, consumer: str) -> None:
+def touch_sync(client: SyncClient, entry: QueueEntry, *, consumer: str) -> None:
     """Reset the entry's idle time, from a thread: its task was just renewed."""
     try:
-        execute_sync(client, "XCLAIM", keys.ready(entry.queue), GROUP, consumer, 0, entry.id)  # JUSTID trips redis-py
+        execute_sync(client, "XCLAIM", entry.stream, GROUP, consumer, 0, entry.id)  # JUSTID trips redis-py
     except LogUnavailable as error:
         if "NOGROUP" not in str(error):  # the queue was lost; the record, which decides, was renewed
             raise
 
 
-def _entries(queue: str, rows: Any) -> list[QueueEntry]:
+def _stream_of(keys: Keys, record: TaskRecord) -> str:
+    return keys.ready(record.queue, record.type)
+
+
+def _entries(stream: str, rows: Any) -> list[QueueEntry]:
     found: list[QueueEntry] = []
     for raw_id, fields in rows:
         values = cast("dict[bytes, bytes]", fields)
-        found.append(QueueEntry(queue, raw_id.decode(), values.get(b"task", b"").decode()))
+        found.append(QueueEntry(stream, raw_id.decode(), values.get(b"task", b"").decode()))
     return found

@@ -80,11 +80,10 @@ class Reaper:
             return
         if record.status is Status.RUNNING and not (self._may_judge_expired() and _is_expired(record)):
             return
-        entry = record.values.get("queue_entry")
-        if entry and await has_entry(self._client, self._keys, queue=record.queue, entry_id=entry):
+        if await has_entry(self._client, self._keys, record):
             return
         _log.info("Task %s had neither lease nor queue entry; it is queued again", record.id)
-        await enqueue(self._client, self._keys, queue=record.queue, task_id=record.id)
+        await enqueue(self._client, self._keys, record)
 
 
 def _is_expired(record: TaskRecord) -> bool:

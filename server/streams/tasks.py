@@ -88,7 +88,7 @@ class TaskStore:
         if record.status is Status.DELETED:
             raise Conflict("The task made with this Idempotency-Key was deleted. Use a new key for a new task.")
         if record.status is Status.PENDING and record.is_queued and "queue_entry" not in record.values:
-            await enqueue(self._client, self._keys, queue=record.queue, task_id=task_id)
+            await enqueue(self._client, self._keys, record)
         if created.outcome == "created":
             await self._announcer.created(record)
         return record
@@ -112,7 +112,7 @@ class TaskStore:
         reply = await run(self._client, calls.start(self._keys, task_id, rerun_of=rerun_of, lifetimes=self._lifetimes))
         record = await self.get(task_id)
         if reply.outcome == "started":
-            await enqueue(self._client, self._keys, queue=record.queue, task_id=task_id)
+            await enqueue(self._client, self._keys, record)
             await self._announcer.updated(record, to_system=True)
         return record
 

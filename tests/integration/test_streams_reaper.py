@@ -70,7 +70,7 @@ async def test_an_entry_that_redis_lost_is_replaced(hand: Hand, reaper: Reaper, 
     record = await store.create(NewTask("t", {}))
     await reaper.reap_once()
     assert await queued(hand.client, hand.keys) == [record.id]
-    await hand.lose(hand.keys.ready("default"))
+    await hand.lose(hand.keys.ready("default", "t"))
     await reaper.reap_once()
     assert await queued(hand.client, hand.keys) == [record.id]
 

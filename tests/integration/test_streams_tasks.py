@@ -237,7 +237,11 @@ async def test_a_task_that_was_lost_is_put_back_on_the_indexes(store: TaskStore,
 
 @pytest.fixture
 def queue(client: AsyncClient, keys: Keys) -> ReadyQueue:
-    return ReadyQueue(client, client, keys, queues=("default", "slow"), consumer="w1")
+    return reading(client, keys, ("default", "t"), ("slow", "t"))
+
+
+def reading(client: AsyncClient, keys: Keys, *streams: tuple[str, str], consumer: str = "w1") -> ReadyQueue:
+    return ReadyQueue(client, client, keys, streams=[keys.ready(*each) for each in streams], consumer=consumer)
 
 
 async def taken(queue: ReadyQueue, *, limit: int = 10) -> list[str]:
@@ -248,9 +252,42 @@ async def taken(queue: ReadyQueue, *, limit: int = 10) -> list[str]:
 
 async def test_a_worker_gets_each_entry_once_up_to_its_limit(store: TaskStore, queue: ReadyQueue):
     ids = [(await store.create(NewTask("t", {}, queue=name))).id for name in ("default", "default", "slow")]
-    assert await taken(queue, limit=1) == [ids[0], ids[2]]
-    assert await taken(queue) == [ids[1]]
+    assert await taken(queue, limit=1) == [ids[0]]
+    assert await taken(queue) == ids[1:]
     assert await taken(queue) == []
+
+
+async def test_a_worker_gets_entries_of_its_types_alone(store: TaskStore, client: AsyncClient, keys: Keys):
+    one = (await store.create(NewTask("one", {}))).id
+    two = (await store.create(NewTask("two", {}))).id
+    assert await taken(reading(client, keys, ("default", "two"), ("default", "three"))) == [two]
+    assert await taken(reading(client, keys, ("default", "one"))) == [one]
+
+
+async def test_with_fewer_slots_than_types_no_more_is_taken_and_every_type_has_its_turn(
+    store: TaskStore, client: AsyncClient, keys: Keys
+):
+    types = ("a", "b", "c")
+    ids = [(await store.create(NewTask(each, {}))).id for each in types for _ in range(4)]
+    queue = reading(client, keys, *[("default", each) for each in types])
+    rounds = [await taken(queue, limit=2) for _ in range(6)]
+    assert [len(each) for each in rounds] == [2] * 6
+    assert sorted(task_id for each in rounds for task_id in each) == sorted(ids)
+    assert set(rounds[0] + rounds[1]) > {ids[0], ids[4], ids[8]}
+
+
+async def test_an_entry_of_another_type_is_moved_to_where_workers_of_its_type_look(
+    store: TaskStore, client: AsyncClient, keys: Keys, hand: Hand
+):
+    record = await store.create(NewTask("b", {}))
+    await hand.lose(keys.ready("default", "b"))
+    await execute(client, "XADD", keys.ready("default", "a"), "*", "task", record.id)
+    wrong = reading(client, keys, ("default", "a"))
+    await wrong.ensure_groups()
+    [entry] = await wrong.take(limit=1, block_ms=1)
+    await wrong.move(entry, record)
+    assert await taken(wrong) == []
+    assert await taken(reading(client, keys, ("default", "b"))) == [record.id]
 
 
 async def test_an_entry_that_is_settled_is_gone_and_one_that_is_put_back_comes_again(
@@ -265,7 +302,7 @@ async def test_an_entry_that_is_settled_is_gone_and_one_that_is_put_back_comes_a
     assert (await hand.fields(record.id))["queue_entry"] == again.id
     await queue.settle(again)
     assert await queued(hand.client, hand.keys) == []
-    assert (await execute(hand.client, "XPENDING", hand.keys.ready("default"), "workers"))["pending"] == 0
+    assert (await execute(hand.client, "XPENDING", hand.keys.ready("default", "t"), "workers"))["pending"] == 0
 
 
 async def test_entries_of_a_worker_that_touches_them_are_not_taken_over(
@@ -274,11 +311,11 @@ async def test_entries_of_a_worker_that_touches_them_are_not_taken_over(
     record = await store.create(NewTask("t", {}))
     await queue.take(limit=1, block_ms=1)
     [entry] = await queue.take(limit=1, block_ms=1)
-    other = ReadyQueue(client, client, keys, queues=("default", "nothing"), consumer="w2")
+    other = reading(client, keys, ("default", "t"), ("nothing", "t"), consumer="w2")
 
-    await execute(client, "XCLAIM", keys.ready("default"), "workers", "w1", 0, entry.id, "IDLE", 60_000)
+    await execute(client, "XCLAIM", keys.ready("default", "t"), "workers", "w1", 0, entry.id, "IDLE", 60_000)
     with_thread = connect_sync(redis_url, name="thread")
-    touch_sync(with_thread, keys, entry, consumer="w1")
+    touch_sync(with_thread, entry, consumer="w1")
     with_thread.close()
     assert await other.take_over(idle_ms=30_000, limit=10) == []
     assert [each.task_id for each in await other.take_over(idle_ms=0, limit=10)] == [record.id]

@@ -94,5 +94,7 @@ async def test_a_worker_told_to_stop_while_redis_is_away_leaves_in_time(redis_ur
 
 
 async def _consumers(bench: Bench) -> int:
-    found = await bench.client.execute_command("XINFO", "CONSUMERS", bench.keys.ready("default"), "workers")
+    found = await bench.client.execute_command(
+        "XINFO", "CONSUMERS", bench.keys.ready("default", "tell_attempt"), "workers"
+    )
     return len(found)

@@ -98,19 +98,53 @@ async def test_several_queues_are_served_within_the_slots_there_are(redis_url: s
             assert (await bench.end(task_id)).status is Status.COMPLETED
 
 
-async def test_a_task_of_a_type_that_this_worker_lacks_goes_to_one_that_offers_it(redis_url: str, bench: Bench) -> None:
-    async with working(redis_url, "workers.examples"):
+async def test_workers_of_different_types_on_one_queue_take_only_what_they_offer(redis_url: str, bench: Bench) -> None:
+    one, other = "tests.tasks.emitters", "tests.tasks.awkward"
+    task_ids: list[str] = []
+    async with working(redis_url, one, name="one"), working(redis_url, other, name="other"):
+        for _ in range(20):
+            task_ids += [await bench.create("emit_many", count=1), await bench.create("tell_attempt")]
+        for task_id in task_ids:
+            assert (await bench.end(task_id)).attempt == 1
+        await bench.queue_is_empty()
+        for task_type, name in (("emit_many", "one"), ("tell_attempt", "other")):
+            assert await _readers(bench, task_type) == [name]
+            assert await _entries_ever(bench, task_type) == 20  # one each: none was put back
+
+
+async def test_a_task_waits_untouched_for_a_worker_that_offers_its_type(redis_url: str, bench: Bench) -> None:
+    async with working(redis_url, "tests.tasks.awkward"):
         task_id = await bench.create("emit_many", count=1)
-        await wait_until(bench.pending, description="the wrong worker has looked at it")
+        await bench.end(await bench.create("tell_attempt"))
         async with working(redis_url, "tests.tasks.emitters"):
             assert (await bench.end(task_id)).attempt == 1
+            await bench.queue_is_empty()
+        assert await _entries_ever(bench, "emit_many") == 1
+
+
+async def test_an_entry_in_the_stream_of_another_type_reaches_a_worker_of_its_own(redis_url: str, bench: Bench) -> None:
+    task_id = await bench.create("emit_many", count=1)
+    await bench.client.execute_command("DEL", bench.keys.ready("default", "emit_many"))
+    await bench.client.execute_command("XADD", bench.keys.ready("default", "tell_attempt"), "*", "task", task_id)
+    async with working(redis_url, "tests.tasks.awkward"), working(redis_url, "tests.tasks.emitters"):
+        assert (await bench.end(task_id)).status is Status.COMPLETED
+        await bench.queue_is_empty()
+
+
+async def test_fewer_slots_than_types_hold_no_task_back(redis_url: str, bench: Bench) -> None:
+    async with working(redis_url, concurrency=1):
+        task_ids = [
+            await bench.create(each, count=1) for each in ("emit_many", "emit_many_in_thread") for _ in range(5)
+        ]
+        for task_id in task_ids:
+            assert (await bench.end(task_id)).status is Status.COMPLETED
 
 
 async def test_a_duplicate_entry_runs_nothing_twice(redis_url: str, bench: Bench) -> None:
     async with working(redis_url):
         task_id = await bench.create("wait", seconds=0.5)
         for _ in range(3):
-            await bench.client.execute_command("XADD", bench.keys.ready("default"), "*", "task", task_id)
+            await bench.client.execute_command("XADD", bench.keys.ready("default", "wait"), "*", "task", task_id)
         await bench.end(task_id)
         await bench.queue_is_empty()
     assert await bench.types(task_id) == ["attempt", "waiting", "complete"]
@@ -118,7 +152,7 @@ async def test_a_duplicate_entry_runs_nothing_twice(redis_url: str, bench: Bench
 
 async def test_an_entry_of_an_unknown_task_is_removed(redis_url: str, bench: Bench) -> None:
     async with working(redis_url):
-        await bench.client.execute_command("XADD", bench.keys.ready("default"), "*", "task", "never.created")
+        await bench.client.execute_command("XADD", bench.keys.ready("default", "wait"), "*", "task", "never.created")
         await bench.queue_is_empty()
 
 
@@ -135,6 +169,17 @@ async def test_a_task_can_be_run_again_the_moment_it_has_ended(redis_url: str, b
         await wait_until(again, description="the second run ends")
         await bench.queue_is_empty()
     assert await bench.types(task_id) == ["attempt", "complete", "attempt", "complete"]
+
+
+async def _readers(bench: Bench, task_type: str) -> list[str]:
+    """Workers that have ever read entries of the type, by their names without the nonce."""
+    found = await bench.client.execute_command("XINFO", "CONSUMERS", bench.keys.ready("default", task_type), "workers")
+    return [each[b"name"].decode().rpartition("-")[0] for each in found]
+
+
+async def _entries_ever(bench: Bench, task_type: str) -> int:
+    found = await bench.client.execute_command("XINFO", "STREAM", bench.keys.ready("default", task_type))
+    return found[b"entries-added"]
 
 
 async def _running(bench: Bench, task_ids: list[str], count: int) -> bool:

@@ -18,6 +18,7 @@ def store_over(client: AsyncClient, keys: Keys, *, may_judge_expired: Callable[[
 
 
 async def queued(client: AsyncClient, keys: Keys, queue: str = "default") -> list[str]:
-    """Task ids in a queue, oldest entry first, whoever holds them."""
-    rows = await execute(client, "XRANGE", keys.ready(queue), "-", "+")
+    """Task ids in a queue, those of each type with the oldest entry first, whoever holds them."""
+    names: list[bytes] = await execute(client, "KEYS", keys.ready(queue, "*"))
+    rows = [row for name in sorted(names) for row in await execute(client, "XRANGE", name, "-", "+")]
     return [fields[b"task"].decode() for _, fields in rows]

@@ -88,7 +88,7 @@ class Bench:
         await wait_until(there, description=f"{count} × {event_type!r} in {task_id}", timeout=timeout)
 
     async def queue_length(self, queue: str = "default") -> int:
-        return int(await execute(self.client, "XLEN", self.keys.ready(queue)))
+        return sum([int(await execute(self.client, "XLEN", stream)) for stream in await self._ready_streams(queue)])
 
     async def reconnected(self) -> None:
         """Wait until Redis answers again: the first command after a restart finds a dead connection."""
@@ -102,8 +102,13 @@ class Bench:
 
     async def pending(self, queue: str = "default") -> int:
         """How many entries workers hold."""
-        found: dict[str, int] = await execute(self.client, "XPENDING", self.keys.ready(queue), GROUP)
-        return found["pending"]
+        found: list[dict[str, int]] = [
+            await execute(self.client, "XPENDING", stream, GROUP) for stream in await self._ready_streams(queue)
+        ]
+        return sum(each["pending"] for each in found)
+
+    async def _ready_streams(self, queue: str) -> list[bytes]:
+        return await execute(self.client, "KEYS", self.keys.ready(queue, "*"))
 
     async def queue_is_empty(self, *, timeout: float = 8) -> None:
         async def empty() -> bool:

@@ -22,7 +22,7 @@ _METHODS = {
     "idempotency": ("s", "t"),
     "record": ("i",),
     "control": ("i",),
-    "ready": ("q",),
+    "ready": ("q", "t"),
 }
 
 
