@@ -6,6 +6,7 @@ hold no logic; they read settings and call what does the work.
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import sys
 from typing import Annotated
@@ -29,8 +30,10 @@ Host = Annotated[
     str | None,
     typer.Option(help="Address to listen on. [default: REPRISE_HOST or 127.0.0.1]", show_default=False),
 ]
+# A text: the settings judge it, so that every port that does not work gets a sentence of the same kind.
 Port = Annotated[
-    int | None, typer.Option(help="Port to listen on. [default: REPRISE_PORT or 8000]", show_default=False)
+    str | None,
+    typer.Option(help="Port to listen on. [default: REPRISE_PORT or 8000]", show_default=False, metavar="INTEGER"),
 ]
 
 
@@ -45,6 +48,22 @@ def run(arguments: list[str]) -> int:
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     return 0
+
+
+def _show_version(is_asked: bool) -> None:
+    if is_asked:
+        print(f"reprise {importlib.metadata.version('reprise')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Resumable event streams over Server-Sent Events, backed by Redis."""
 
 
 @app.command()

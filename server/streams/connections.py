@@ -6,8 +6,10 @@ its fate when asked again, so redis-py's own retries are off. Weak redis-py type
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, Protocol, cast
+from urllib.parse import parse_qsl, urlsplit
 
 import redis
 import redis.asyncio
@@ -61,6 +63,9 @@ _CONNECT_TIMEOUT_SECONDS: Final = 2.0
 _MAX_CONNECTIONS: Final = 32
 _POOL_TIMEOUT_SECONDS: Final = 10
 _SCHEMES: Final = ("redis://", "rediss://", "unix://")
+_DATABASE: Final = re.compile(r"/?|/[0-9]{1,9}")
+#: Those of TLS, `ssl_…`, besides; the others are set here or would make redis-py fail at the first command.
+_URL_OPTIONS: Final = frozenset({"db", "username", "password"})
 
 
 class _OneTry(AsyncRetry):
@@ -96,13 +101,49 @@ def connect_sync(url: str, *, name: str) -> SyncClient:
 
 
 def check_url(url: str) -> str:
-    """Return the URL if its form is known; raise `InvalidInput` otherwise. It may hold a password: it is not shown."""
-    if url.startswith(_SCHEMES):
-        return url
-    raise InvalidInput(
-        f"REPRISE_REDIS_URL begins with {url.split(':', 1)[0][:20]!r}. Use redis://host:port/0, rediss:// for TLS, "
-        "or unix:///path/to/socket."
-    )
+    """Return the URL if it can be used; raise `InvalidInput` otherwise. One that may hold a password is not shown."""
+    if not url.startswith(_SCHEMES):
+        scheme, separator, _ = url.partition("://")
+        begins = f"begins with {scheme[:20]!r}" if separator else "has no scheme"
+        raise InvalidInput(
+            f"REPRISE_REDIS_URL {begins}. Use redis://host:port/0, rediss:// for TLS, or unix:///path/to/socket."
+        )
+    may_show = "@" not in url and "password" not in url
+    if fault := _fault_of(url, may_show=may_show):
+        form = "unix:///path/to/socket" if url.startswith("unix") else "redis://host:6379/0"
+        hint = "" if may_show else ", with %23 for # and %2F for / in a password"
+        raise InvalidInput(f"REPRISE_REDIS_URL {fault}. Write it as {form}{hint}.")
+    return url
+
+
+def _fault_of(url: str, *, may_show: bool) -> str | None:
+    """What is wrong after the scheme. redis-py itself would read past much of it, and use another database."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:  # its text repeats a part of what may be a password
+        shown = f" ({url.partition('://')[2][:60]!r})" if may_show else ""
+        return f"has a host and port that cannot be read{shown}; a port is a number from 1 to 65535"
+    if port == 0:
+        return "has the port 0; a port is a number from 1 to 65535"
+    if "#" in url:
+        return "has a '#', which must be written %23"
+    if parts.scheme == "unix":
+        return "names no socket" if len(parts.path) < 2 else _fault_of_options(parts.query, may_show=may_show)
+    if not _DATABASE.fullmatch(parts.path):
+        shown = f" ({parts.path[:60]!r})" if may_show else ""
+        return f"ends with what is no number of a database{shown}"
+    return _fault_of_options(parts.query, may_show=may_show)
+
+
+def _fault_of_options(query: str, *, may_show: bool) -> str | None:
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        if name == "db" and not value.isdecimal():
+            return "has an option 'db' that is no number of a database"
+        if name not in _URL_OPTIONS and not name.startswith("ssl_"):
+            shown = f" {name[:20]!r}" if may_show else ""
+            return f"has an option{shown} that Reprise does not take"
+    return None
 
 
 async def execute(client: AsyncClient, *command: str | bytes | float) -> Any:

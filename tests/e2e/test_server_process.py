@@ -6,6 +6,7 @@ import signal
 import socket
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 from pathlib import Path
 
 import httpx
@@ -76,6 +77,8 @@ async def test_a_server_starts_without_redis_and_says_so(tmp_path: Path):
         (("--host", "203.0.113.7"), ("203.0.113.7", "--host")),
         (("--host", "a..b"), ("'a..b'", "--host")),
         (("--port", "70000"), ("--port is '70000'", "65535")),
+        (("--port", "abc"), ("--port is 'abc'", "integer")),
+        (("--port", ""), ("--port is ''", "integer")),
     ],
 )
 async def test_what_cannot_be_listened_on_is_one_sentence(
@@ -93,3 +96,15 @@ async def test_a_taken_port_is_one_sentence(tmp_path: Path):
         code, _, errors = await reprise(tmp_path, "server", "--port", str(port))
     assert code == 1
     assert errors.startswith(f"reprise: Port {port} on 127.0.0.1 is taken by another program.")
+
+
+async def test_a_redis_url_that_does_not_work_stops_the_start(tmp_path: Path):
+    settings = {"REPRISE_REDIS_URL": "redis://:hush@127.0.0.1:1/zz"}
+    code, out, errors = await reprise(tmp_path, "server", settings=settings)
+    assert (code, out, errors.count("\n")) == (2, "", 1)
+    assert errors.startswith("reprise: REPRISE_REDIS_URL ")
+    assert "hush" not in errors
+
+
+async def test_the_version_can_be_asked(tmp_path: Path):
+    assert await reprise(tmp_path, "--version") == (0, f"reprise {version('reprise')}\n", "")

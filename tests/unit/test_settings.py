@@ -126,7 +126,8 @@ def test_every_invalid_value_has_its_own_sentence(monkeypatch: pytest.MonkeyPatc
 
 
 def test_an_invalid_option_is_named_as_it_was_typed():
-    assert refusal(ServerSettings, port=99_999).startswith("--port is '99999'")
+    for port in (99_999, "99999", "abc", ""):
+        assert refusal(ServerSettings, port=port).startswith(f"--port is '{port}', which does not work: ")
 
 
 def test_the_redis_url_is_never_shown(monkeypatch: pytest.MonkeyPatch):
@@ -136,6 +137,63 @@ def test_the_redis_url_is_never_shown(monkeypatch: pytest.MonkeyPatch):
     sentence = refusal(ServerSettings)
     assert sentence.startswith("REPRISE_REDIS_URL")
     assert "hush" not in sentence
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://127.0.0.1:1/zz",
+        "redis://127.0.0.1:1/0/1",
+        "redis://h:99999",
+        "redis://h:abc",
+        "redis://h:0",
+        "redis://::1:6379",
+        "redis://[::1",
+        "redis://h/0?db=zz",
+        "redis://h/0?socket_timeout=1",
+        "unix://",
+    ],
+)
+def test_a_redis_url_that_does_not_work_is_one_sentence(url: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("REPRISE_REDIS_URL", url)
+    sentence = refusal(ServerSettings)
+    assert sentence.startswith("REPRISE_REDIS_URL ")
+    assert "Write it as " in sentence
+    assert "\n" not in sentence
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://user:hush@h:99999",
+        "redis://:hush/x@h:6379",
+        "redis://:12#hush@h:6379",
+        "redis://:12?hush@h:6379",
+        "redis://user:x@h:6379/hush",
+        "redis://h:1/hush?password=x",
+        "redis://h:1/0?password=x&hush",
+        "hush@h:1",
+    ],
+)
+def test_a_redis_url_that_may_hold_a_password_is_refused_without_being_shown(url: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("REPRISE_REDIS_URL", url)
+    assert "hush" not in refusal(ServerSettings)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://h",
+        "redis://h/",
+        "redis://[::1]:6379/3",
+        "redis://user:a%2Fb@h:6379/0",
+        "rediss://h:6380/0?ssl_cert_reqs=none&db=2",
+        "unix:///run/redis.sock?db=1",
+    ],
+)
+def test_a_redis_url_of_every_known_form_is_taken(url: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("REPRISE_REDIS_URL", url)
+    assert load_settings(ServerSettings).redis_url.get_secret_value() == url
 
 
 @pytest.mark.parametrize(
