@@ -6,7 +6,7 @@ keeps every promise with it; `test_ablations.py` replays both.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +48,7 @@ class Ablation:
 
 
 @contextmanager
-def _previous_believed() -> Iterator[None]:
+def _previous_believed() -> Generator[None]:
     def follows(cursor: EventId, event: Event) -> bool:
         return event.id.continues(cursor) or event.previous is not None
 
@@ -68,6 +68,14 @@ def _newest_only(self: Standing, chain: Chain, _original: Any = Standing.__init_
 
 def _wait_for_ever(cursor: EventId, snapshot: Snapshot, expected: EventId | None = None) -> Verdict:
     return Verdict(State.WAIT)
+
+
+def _any_ring(self: Tail, top: EventId, event: Event) -> bool:
+    return True
+
+
+def _no_drop(self: Tail, snapshot: Snapshot) -> None:
+    pass
 
 
 def _any_terminal(event: Event, record: StreamRecord | None) -> bool:
@@ -186,7 +194,7 @@ ABLATIONS = (
         OWNED,
         "A ring extends the window only if it follows",
         "the check: any ring",
-        replace=_method(Tail, "_continues_live", lambda self, top, event: True),
+        replace=_method(Tail, "_continues_live", _any_ring),
     ),
     Ablation(
         "sweep",
@@ -200,7 +208,7 @@ ABLATIONS = (
         SHARED,
         "A window drops what the log no longer holds",
         "the drop",
-        replace=_method(Tail, "_drop_what_went_back", lambda self, snapshot: None),
+        replace=_method(Tail, "_drop_what_went_back", _no_drop),
     ),
     Ablation(
         "wake-on-look",

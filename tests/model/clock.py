@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
@@ -86,12 +86,12 @@ async def settle() -> None:
     loop = asyncio.get_running_loop()
     assert isinstance(loop, VirtualLoop)
     await asyncio.sleep(0)
-    while not loop.is_idle:
+    while not loop.is_idle:  # noqa: ASYNC110 - it is the loop itself that is waited for
         await asyncio.sleep(0)
 
 
 @contextmanager
-def product_clocks(loop: VirtualLoop) -> Iterator[None]:
+def product_clocks(loop: VirtualLoop) -> Generator[None]:
     """Have the product read its times from the loop."""
     # asyncio.timeout and sleep ask the loop anyway; these modules ask the machine.
     with (

@@ -3,13 +3,13 @@
 It shares no code with the product: it reads the log and the record by plain commands after every action, parses ids and
 chains itself, and judges what reaches each client. Two kinds of rule:
 
-Of the log    an id never changes its contents; an event is stored once; nothing is written behind a terminal event, by a
-              zombie, or after the end; a terminal event once per generation.
+Of the log    an id never changes its contents; an event is stored once; nothing is written behind a terminal event, by
+              a zombie, or after the end; no writer that knows its lease to be fresh loses its task.
 Of a client   ids ascend, and no event comes twice, unless a gap led back; every event it passes over lies in a `gap` it
               was told, or is void by an `attempt` it was sent; runs never mix; `missed` counts right; an end it is told
               is the end of the current run; when all is quiet it has everything, or knows what it lacks.
 
-What nobody can know is left out: an event that Redis lost together with every trace of it (see `docs/protocol-proof.md`).
+What nobody can know is left out: an event that Redis lost with every trace of it (see `docs/protocol-proof.md`).
 """
 
 from __future__ import annotations
@@ -72,20 +72,20 @@ class Oracle:
     world: World
     #: Whether only the rules of clients count: ablations show what a client would see.
     clients_only: bool = False
-    book: dict[Id, Fact] = field(default_factory=dict)
+    book: dict[Id, Fact] = field(default_factory=dict[Id, Fact])
     #: Ids in the log now, in order.
-    log: list[Id] = field(default_factory=list)
-    record: dict[str, str] = field(default_factory=dict)
-    generations: set[int] = field(default_factory=set)
+    log: list[Id] = field(default_factory=list[Id])
+    record: dict[str, str] = field(default_factory=dict[str, str])
+    generations: set[int] = field(default_factory=set[int])
     #: For each generation of a task: up to where what was before it stands.
-    links: dict[int, Id | None] = field(default_factory=dict)
+    links: dict[int, Id | None] = field(default_factory=dict[int, Id | None])
     #: For each generation of a shared stream: the last id that its opener had been given.
-    opener_knew: dict[int, Id] = field(default_factory=dict)
-    readers: list[Reader] = field(default_factory=list)
+    opener_knew: dict[int, Id] = field(default_factory=dict[int, Id])
+    readers: list[Reader] = field(default_factory=list["Reader"])
     #: The terminal event the record names now.
     end: Id | None = None
-    _publishing: dict[str, Id] = field(default_factory=dict)
-    _claims_to_check: list[tuple[Id, Contents]] = field(default_factory=list)
+    _publishing: dict[str, Id] = field(default_factory=dict[str, Id])
+    _claims_to_check: list[tuple[Id, Contents]] = field(default_factory=list[tuple[Id, Contents]])
 
     @property
     def is_task(self) -> bool:
@@ -117,15 +117,15 @@ class Oracle:
     # What others tell.
 
     def note_emitted(self, event_id: EventId, event_type: str, data: str) -> None:
-        self._claims_to_check.append((tuple(event_id), (event_type, data)))
+        self._claims_to_check.append((event_id, (event_type, data)))
 
     def note_publishing(self, data: Sequence[str], acknowledged: EventId | None) -> None:
         if acknowledged:
-            self._publishing[data[0]] = tuple(acknowledged)
+            self._publishing[data[0]] = acknowledged
 
     def note_acknowledged(self, ids: Sequence[EventId], drafts: Sequence[Draft]) -> None:
         for event_id, draft in zip(ids, drafts, strict=True):
-            self._claims_to_check.append((tuple(event_id), (draft.type, draft.data)))
+            self._claims_to_check.append((event_id, (draft.type, draft.data)))
 
     def note_removal(self, redis: Callable[..., Any], *command: Any) -> None:
         """Remove entries by a command; they become trimmed ones."""
@@ -290,18 +290,18 @@ class Reader:
     #: What it asked for first; everything after it is its due. None until known, for one that began at the end.
     start: Id | None = BEGINNING
     cursor: Id | None = BEGINNING
-    seen: dict[Id, Contents] = field(default_factory=dict)
+    seen: dict[Id, Contents] = field(default_factory=dict[Id, Contents])
     #: What it has and was not told to be void.
-    valid: set[Id] = field(default_factory=set)
+    valid: set[Id] = field(default_factory=set[Id])
     #: What it was told to be missing.
-    covered: set[Id] = field(default_factory=set)
+    covered: set[Id] = field(default_factory=set[Id])
     how_ended: str = ""
     last_was_terminal: bool = False
     #: Ends the record has named while it was connected.
-    ends_seen: set[Id | None] = field(default_factory=set)
+    ends_seen: set[Id | None] = field(default_factory=set[Id | None])
     #: Whether there was neither log nor record at some time since it connected.
     has_seen_nothing: bool = False
-    journal: list[str] = field(default_factory=list)
+    journal: list[str] = field(default_factory=list[str])
     _run: int = 0
     _has_gap: bool = False
     _gap_at_end: bool = False
@@ -448,9 +448,8 @@ class Reader:
         if event_id[1] == 0:
             if contents[0] == "attempt":
                 self._make_void(json.loads(contents[1])["resume_from"])
-        elif self._run != event_id[0]:
-            if not self._told_attempt and event_id[0] == self.oracle.newest_generation():
-                self._fail(f"got {show([event_id])} of a run whose attempt it was not told")
+        elif self._run != event_id[0] == self.oracle.newest_generation() and not self._told_attempt:
+            self._fail(f"got {show([event_id])} of a run whose attempt it was not told")
         self._run = event_id[0]
         self._told_attempt = False
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -256,7 +256,7 @@ class Outcome:
     schedule: Schedule
     violation: str | None
     #: What each client saw.
-    journals: dict[str, list[str]] = field(default_factory=dict)
+    journals: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
 
 
 def play(
@@ -275,7 +275,7 @@ def play(
 
 
 @contextmanager
-def _product(loop: VirtualLoop, cuts: Sequence[Cut]) -> Iterator[None]:
+def _product(loop: VirtualLoop, cuts: Sequence[Cut]) -> Generator[None]:
     # Warnings of lost data are the daily bread of a schedule.
     logging.disable(logging.CRITICAL)
     try:
@@ -292,7 +292,7 @@ async def _play(server: Server, loop: VirtualLoop, family: str, schedule: Schedu
     cast = Cast(world)
     violation: str | None = None
     try:
-        with patch("server.streams.log.secrets.randbelow", lambda below: world.entropy()):
+        with patch("server.streams.log.secrets.randbelow", world.entropy):
             if family == OWNED:
                 await cast.desk.create()
                 await world.step()

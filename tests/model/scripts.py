@@ -7,7 +7,7 @@ expected, or the test fails, so a changed script cannot make an ablation silentl
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib.resources import files
@@ -30,7 +30,7 @@ class Cut(NamedTuple):
 
 
 @contextmanager
-def model_scripts(cuts: Sequence[Cut] = ()) -> Iterator[None]:
+def model_scripts(cuts: Sequence[Cut] = ()) -> Generator[None]:
     """Have the product run its scripts on the model's clock."""
 
     @cache

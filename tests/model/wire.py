@@ -34,6 +34,10 @@ def _error(text: str) -> Exception:
     return NoScriptError(text) if text.startswith("NOSCRIPT") else ResponseError(text)
 
 
+def _packed(command: Command) -> bytes:
+    return hiredis.pack_command(tuple(command))  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+
+
 class Wire:
     """One blocking connection, RESP2."""
 
@@ -45,7 +49,7 @@ class Wire:
 
     def many(self, commands: Sequence[Command]) -> list[Any]:
         """Send commands in one go; an error comes as an exception object in its place."""
-        self._socket.sendall(b"".join(hiredis.pack_command(tuple(command)) for command in commands))
+        self._socket.sendall(b"".join(_packed(command) for command in commands))
         return [self.next_reply() for _ in commands]
 
     def command(self, *words: Any) -> Any:
@@ -62,7 +66,7 @@ class Wire:
         return reply
 
     def send(self, *words: Any) -> None:
-        self._socket.sendall(hiredis.pack_command(words))
+        self._socket.sendall(_packed(words))
 
     def close(self) -> None:
         self._socket.close()

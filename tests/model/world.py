@@ -116,8 +116,8 @@ class World:
     keys: Keys = field(default_factory=Keys)
     skew_ms: int = 0
     backup: Backup | None = None
-    links: dict[str, Link] = field(default_factory=dict)
-    replicas: dict[str, Replica] = field(default_factory=dict)
+    links: dict[str, Link] = field(default_factory=dict[str, Link])
+    replicas: dict[str, Replica] = field(default_factory=dict[str, Replica])
     oracle: Oracle = field(init=False)
     #: Nonces of writers that know their leases to be fresh; the workers provide it.
     fresh_nonces: Callable[[], set[str]] = set[str]
@@ -125,9 +125,9 @@ class World:
     up_since: float = 0.0
     counter: int = 0
     _set_ms: int = 0
-    _loaded_scripts: set[str] = field(default_factory=set)
+    _loaded_scripts: set[str] = field(default_factory=set[str])
     _failure: BaseException | None = None
-    _background: set[asyncio.Task[Any]] = field(default_factory=set)
+    _background: set[asyncio.Task[Any]] = field(default_factory=set[asyncio.Task[Any]])
 
     def __post_init__(self) -> None:
         self.oracle = Oracle(self)
@@ -173,7 +173,7 @@ class World:
     def has_been_up_for_a_lease(self) -> bool:
         return self.loop.time() - self.up_since >= LEASE_SECONDS
 
-    def entropy(self) -> int:
+    def entropy(self, below: int = 1000) -> int:
         """Random 0-999, but for the one in a thousand that would hit a generation used before.
 
         That chance is part of the design (log.md §1); the model leaves it out, and its ablation takes the number away.
@@ -181,7 +181,7 @@ class World:
         taken = self.oracle.generations
         floor = max(self.redis_now_ms(), self.oracle.highest_known_generation())
         while True:
-            found = self.random.randrange(1000)
+            found = self.random.randrange(below)
             if floor + 1 + found not in taken:
                 return found
 
