@@ -196,7 +196,7 @@ def _nothing_after(cursor: EventId, snapshot: Snapshot, expected: EventId | None
     if record and record.status.is_ended:
         return _end_from_record(cursor, record, expected or cursor.next())
     if last is not None and last >= (expected or cursor.next()):
-        return _all_removed(cursor, last, record.opening if record and expected and expected.sequence == 0 else None)
+        return _all_removed(cursor, last, _missed_attempt(cursor, record) if record and expected else None)
     is_first = cursor == ORIGIN and (record is None or record.last_id == ORIGIN)
     if is_first or (last is not None and last.generation == cursor.generation):
         return Verdict(State.WAIT)
@@ -227,7 +227,13 @@ def _end_from_record(cursor: EventId, record: StreamRecord, expected: EventId) -
     if terminal.id == expected:
         return Verdict(State.ENDED, (terminal,))
     missed = terminal.id.sequence - expected.sequence if terminal.id.generation == expected.generation else None
-    # What the reader has may be of an older run; the attempt that made it void is gone with the log.
-    is_of_this_run = any(link.generation == cursor.generation for link in record.chain)
     gap = Gap(cursor if cursor != ORIGIN else None, terminal.id, missed)
-    return Verdict(State.ENDED, (terminal,), gap, None if is_of_this_run else record.opening)
+    return Verdict(State.ENDED, (terminal,), gap, _missed_attempt(cursor, record))
+
+
+def _missed_attempt(cursor: EventId, record: StreamRecord) -> str | None:
+    """Data of the newest attempt, whose event is gone, unless the reader is in it already."""
+    # An end that was written where no writer lived has a generation of its own, behind the attempt's.
+    is_end_apart = record.status.is_ended and record.last_id.sequence == 0
+    newest = record.chain[-2 if is_end_apart else -1 :][:1]
+    return None if any(link.generation == cursor.generation for link in newest) else record.opening
