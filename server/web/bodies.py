@@ -1,4 +1,4 @@
-"""Request bodies: read up to a limit, parsed strictly, checked for members nobody asked for.
+"""Request bodies: read up to a limit, parsed, checked for members nobody asked for.
 
 Invariant: nothing has happened yet when one of these raises `Problem`.
 """
@@ -6,14 +6,16 @@ Invariant: nothing has happened yet when one of these raises `Problem`.
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Collection
-from typing import Any, NoReturn, cast
+from typing import Any, Final, cast
 
 from starlette.requests import ClientDisconnect
 
-from server.web.problems import FieldError, Problem, invalid, shown
+from server.web.json_text import parse_json
+from server.web.problems import FieldError, Problem, invalid, pointer_part, shown
 from server.web.requests import AnyRequest
+
+_CHARSETS: Final = frozenset({"utf-8", "utf8"})
 
 
 async def read_object(request: AnyRequest, *, max_bytes: int, known: Collection[str]) -> dict[str, Any]:
@@ -24,11 +26,8 @@ async def read_object(request: AnyRequest, *, max_bytes: int, known: Collection[
     body = await _read(request, max_bytes)
     if not body:
         return {}
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != "application/json":
-        was = f"the content type is {shown(media_type)}" if media_type else "there is no content type"
-        raise Problem(415, f"The body must be JSON, but {was}. Send it with 'Content-Type: application/json'.")
-    document = _parse(body)
+    _check_content_type(request.headers.get("content-type", ""))
+    document = parse_json(body)
     if not isinstance(document, dict):
         raise Problem(422, f"The body must be a JSON object such as {{…}}, not {shown(document)}.")
     found = cast("dict[str, Any]", document)
@@ -36,6 +35,19 @@ async def read_object(request: AnyRequest, *, max_bytes: int, known: Collection[
     if unknown:
         raise invalid(*unknown)
     return found
+
+
+def _check_content_type(header: str) -> None:
+    media_type, *parameters = (part.strip().lower() for part in header.split(";"))
+    if media_type != "application/json":
+        was = f"the content type is {shown(media_type)}" if media_type else "there is no content type"
+        raise Problem(415, f"The body must be JSON, but {was}. Send it with 'Content-Type: application/json'.")
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name == "charset" and value.strip('"') not in _CHARSETS:
+            raise Problem(
+                415, f"The body must be UTF-8, but the content type says {shown(value)}. Leave the charset out."
+            )
 
 
 async def _read(request: AnyRequest, max_bytes: int) -> bytes:
@@ -59,28 +71,7 @@ async def _read(request: AnyRequest, max_bytes: int) -> bytes:
     return b"".join(chunks)
 
 
-def _parse(body: bytes) -> object:
-    try:
-        return json.loads(body.decode(), parse_constant=_no_constant)
-    except UnicodeDecodeError as error:
-        raise Problem(400, f"The body is not UTF-8: byte {error.start} cannot be read.") from None
-    except json.JSONDecodeError as error:
-        where = f"line {error.lineno}, column {error.colno}"
-        raise Problem(400, f"The body is not JSON: {error.msg} at {where}.") from None
-    except (ValueError, RecursionError) as error:
-        raise Problem(400, f"The body cannot be read as JSON: {error}.") from None
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON value")
-
-
 def _unknown_member(name: str, known: Collection[str]) -> FieldError:
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"Did you mean {near[0]!r}?" if near else f"Known are {', '.join(sorted(known))}."
     return FieldError(f"#/{pointer_part(name)}", f"{shown(name)} is not a member of this request. {hint}")
-
-
-def pointer_part(name: object) -> str:
-    """One step of a JSON Pointer, cut where somebody sent an essay as a name."""
-    return str(name)[:128].replace("~", "~0").replace("/", "~1")

@@ -20,8 +20,7 @@ from jsonschema.validators import validator_for
 from referencing import Registry
 
 from server.streams.registry import TaskType
-from server.web.bodies import pointer_part
-from server.web.problems import FieldError
+from server.web.problems import FieldError, pointer_part, shown
 
 _logger = logging.getLogger(__name__)
 
@@ -39,6 +38,8 @@ def check_input(task_type: TaskType, value: dict[str, Any]) -> list[FieldError]:
     except (SchemaError, referencing.exceptions.Unresolvable) as error:
         _logger.warning("The input schema of task type %r does not work: %s", task_type.name, error)
         return [FieldError("#/type", f"The input schema of {task_type.name!r} does not work; its worker must mend it.")]
+    except RecursionError:
+        return [FieldError("#/input", "This is nested too deeply to be checked. Use a flatter form.")]
     return sorted(found, key=lambda each: each.pointer)
 
 
@@ -62,9 +63,30 @@ def _field_error(error: ValidationError) -> FieldError:
         steps.append(missing)
         text = "This is required."
     else:
-        text = f"{error.message[:1].upper()}{error.message[1:]}"
+        text = _text(error)
         text = f"{text[:_LONGEST_DETAIL]}…" if len(text) > _LONGEST_DETAIL else f"{text}."
     return FieldError("#/" + "/".join(pointer_part(step) for step in steps), text)
+
+
+def _text(error: ValidationError) -> str:
+    """What is wrong, with values as JSON has them: the library writes those of Python."""
+    value, wanted = cast("Any", error.instance), cast("Any", error.validator_value)
+    match cast("str | None", error.validator):
+        case "enum":
+            return f"{shown(value)} is not one of {json.dumps(wanted, ensure_ascii=False)}"
+        case "const":
+            return f"{shown(value)} is not {json.dumps(wanted, ensure_ascii=False)}, the only value that fits"
+        case "oneOf":
+            return f"{shown(value)} does not fit exactly one of the given schemas"
+        case "not":
+            return f"{shown(value)} is what the schema excludes"
+        case "items" | "unevaluatedItems":
+            return f"{shown(value)} has more items than the schema allows"
+        case None:
+            return f"{shown(value)} stands where the schema allows nothing"
+        case _:
+            text, own = error.message, repr(value)
+            return shown(value) + text[len(own) :] if text.startswith(own) else text
 
 
 def _missing_member(error: ValidationError) -> str | None:

@@ -5,10 +5,12 @@ Invariant: every refusal outside an event stream has this form, with a `detail` 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote, unquote
 
 from starlette.responses import JSONResponse
 
@@ -68,12 +70,25 @@ def response_of(problem: Problem) -> ProblemResponse:
 
 def invalid(*errors: FieldError) -> Problem:
     """A 422 about these fields."""
-    detail = " ".join(f"{error.pointer.removeprefix('#/')}: {error.detail}" for error in errors)
-    return Problem(422, detail, errors=errors)
+    return Problem(422, _told(errors), errors=errors)
+
+
+def unreadable(*errors: FieldError) -> Problem:
+    """A 400 about these parts of a body that is JSON and cannot be used all the same."""
+    return Problem(400, f"The body cannot be read. {_told(errors)}", errors=errors)
+
+
+def _told(errors: Sequence[FieldError]) -> str:
+    return " ".join(f"{unquote(error.pointer.removeprefix('#/'))}: {error.detail}" for error in errors)
+
+
+def pointer_part(step: object) -> str:
+    """One step of a JSON Pointer in a URI fragment (RFC 6901 §6), cut where somebody sent an essay as a name."""
+    return quote(str(step)[:128].replace("~", "~0").replace("/", "~1"), safe="!$&'()*+,;=:@?", errors="replace")
 
 
 def shown(value: object) -> str:
-    """The value for an error text: its repr, cut if it is long."""
+    """The value for an error text, cut if it is long: a text as its repr, anything else as JSON has it."""
     text = value[: _SHOWN_CHARACTERS + 1] if isinstance(value, str) else value
-    found = repr(text)
+    found = repr(text) if isinstance(text, str) else json.dumps(text, ensure_ascii=False)
     return found if len(found) <= _SHOWN_CHARACTERS + 2 else f"{found[:_SHOWN_CHARACTERS]}…"

@@ -154,7 +154,7 @@ def _title_errors(body: dict[str, Any]) -> list[FieldError]:
         return []
     if not isinstance(title, str) or not 1 <= len(title) <= _LONGEST_TITLE:
         return [FieldError("#/title", f"{shown(title)} is not a title. Use text of 1 to {_LONGEST_TITLE} characters.")]
-    if any(unicodedata.category(character) in {"Cc", "Cs"} for character in title):
+    if any(unicodedata.category(character) == "Cc" for character in title):
         return [FieldError("#/title", f"{shown(title)} has control characters. Leave them out.")]
     return []
 
@@ -178,10 +178,17 @@ def _rerun_of(body: dict[str, Any]) -> int | None:
 
 
 def _idempotency_key(request: WebRequest) -> str | None:
-    key = request.headers.get("idempotency-key")
-    if key is None or (1 <= len(key) <= _LONGEST_KEY and key.isprintable()):
+    keys = request.headers.getlist("idempotency-key")
+    if not keys:
+        return None
+    if len(keys) > 1:
+        raise Problem(400, f"There are {len(keys)} headers Idempotency-Key. Send one.")
+    key = keys[0]
+    if 1 <= len(key) <= _LONGEST_KEY and key.isascii() and key.isprintable():
         return key
-    raise Problem(400, f"The Idempotency-Key {shown(key)} does not work. Use 1 to {_LONGEST_KEY} printable characters.")
+    raise Problem(
+        400, f"The Idempotency-Key {shown(key)} does not work. Use 1 to {_LONGEST_KEY} printable ASCII characters."
+    )
 
 
 def _limit(text: str | None) -> int:

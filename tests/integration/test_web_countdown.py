@@ -90,7 +90,7 @@ async def test_a_cursor_of_a_task_that_is_gone_is_404(web: Web) -> None:
     assert (response.status_code, await listed(web)) == (404, [])
 
 
-@pytest.mark.parametrize("seconds", ["0", "61", "x", "-1", "1.5", "1e1", "٣", "%20", "9" * 400, "%00"])
+@pytest.mark.parametrize("seconds", ["0", "01", "61", "x", "-1", "1.5", "1e1", "٣", "%20", "9" * 400, "%00"])
 async def test_anything_but_1_to_60_seconds_is_refused_and_starts_nothing(web: Web, seconds: str) -> None:
     response = await web.client.get(f"/stream/countdown/{seconds}", headers=EVENT_STREAM)
     assert (response.status_code, response.headers["content-type"]) == (400, "application/problem+json")
@@ -103,6 +103,9 @@ async def test_anything_but_1_to_60_seconds_is_refused_and_starts_nothing(web: W
     [
         {"accept": "*/*"},
         {"accept": "text/html"},
+        {"accept": "text/html, text/event-stream;q=0"},
+        {"accept": "Text/Event-Stream ; Q = 0.000"},
+        {"accept": "text/event-streams, application/x+text/event-stream"},
         {"accept": "text/event-stream", "sec-purpose": "prefetch"},
         {"accept": "text/event-stream", "sec-purpose": "prefetch;prerender"},
     ],
@@ -111,6 +114,13 @@ async def test_a_prefetch_or_a_link_preview_starts_nothing(web: Web, headers: di
     response = await web.client.get("/stream/countdown/3", headers=headers)
     assert (response.status_code, await listed(web)) == (406, [])
     assert "EventSource" in response.json()["detail"]
+
+
+@pytest.mark.parametrize("accept", ["text/html, Text/Event-Stream;q=0.1", "*/*;q=0,text/event-stream"])
+async def test_an_event_stream_among_other_types_starts_one(web: Web, accept: str) -> None:
+    async with reading(web.client, "/stream/countdown/3", headers={"accept": accept}) as reader:
+        await reader.next()
+    assert len(await listed(web)) == 1
 
 
 @pytest.mark.parametrize(
