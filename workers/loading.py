@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterable
 from importlib import import_module
 from types import ModuleType
+from typing import ClassVar
 
 from server.streams.settings import CannotStart
 from workers.definition import TaskDefinition, definition_of
@@ -17,14 +18,20 @@ from workers.definition import TaskDefinition, definition_of
 _log = logging.getLogger(__name__)
 
 
+class CannotLoad(CannotStart):
+    """The person's: a task module that cannot be used. The message says why, and what to change."""
+
+    exit_code: ClassVar[int] = 2
+
+
 def load_tasks(modules: Iterable[str]) -> dict[str, TaskDefinition]:
-    """The tasks of these modules by type. Raises `CannotStart`."""
+    """The tasks of these modules by type. Raises `CannotLoad`, and `InvalidTask` for an unfit function."""
     found: dict[str, TaskDefinition] = {}
     for module in modules:
         for definition in _tasks_in(_import(module)):
             other = found.setdefault(definition.name, definition)
             if other is not definition:
-                raise CannotStart(
+                raise CannotLoad(
                     f"The task type {definition.name!r} is offered twice: {other.place}, and {definition.place}. "
                     "Give one of them another name."
                 )
@@ -39,22 +46,22 @@ def _import(name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         missing = error.name or ""
         if name == missing or name.startswith(f"{missing}."):
-            raise CannotStart(
+            raise CannotLoad(
                 f"There is no module {name!r} with tasks. Give --tasks a module as Python imports it, "
                 "such as 'my_app.tasks', and run the worker where that import works."
             ) from None
-        raise CannotStart(f"The task module {name!r} imports {missing!r}, which is not installed here.") from error
+        raise CannotLoad(f"The task module {name!r} imports {missing!r}, which is not installed here.") from error
     except CannotStart:
         raise
     except Exception as error:
         _log.exception("The task module %r could not be loaded", name)
-        raise CannotStart(f"The task module {name!r} raised {type(error).__name__}: {error}") from error
+        raise CannotLoad(f"The task module {name!r} raised {type(error).__name__}: {error}") from error
 
 
 def _tasks_in(module: ModuleType) -> list[TaskDefinition]:
     found = [definition for each in vars(module).values() if (definition := definition_of(each))]
     if not found:
-        raise CannotStart(
+        raise CannotLoad(
             f"The module {module.__name__!r} holds no task functions. "
             'Put @task("name") from workers on a function in it, or name another module with --tasks.'
         )

@@ -13,7 +13,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
-from server.streams.connections import execute
 from server.streams.doorbell import Doorbells
 from server.streams.errors import LogUnavailable
 from server.streams.ready import QueueEntry
@@ -29,6 +28,8 @@ _log = logging.getLogger(__name__)
 
 #: How long one fetch waits for work; a shutdown waits for it to return, because breaking it off could lose an entry.
 BLOCK_MS: Final = 500
+#: What a person may not know who starts a worker by hand.
+_WHERE: Final = " REPRISE_REDIS_URL says where it is; with `reprise dev` running, set it to the URL that it printed."
 #: Between two looks at a Redis that answers but cannot be used: somebody may be changing its settings.
 _UNSUITABLE_SECONDS: Final = 5.0
 #: After the drain's deadline, for stopping functions and handing their tasks back.
@@ -80,6 +81,7 @@ class Worker:
         self._deadline: asyncio.Timeout | None = None
         #: Why this Redis cannot be used, as it was last said.
         self._refusals: tuple[str, ...] = ()
+        self._is_ready = False
         #: Called once the worker takes work.
         self.on_ready: Callable[[], None] = lambda: None
 
@@ -111,11 +113,10 @@ class Worker:
 
     async def _fetch(self) -> None:
         failures = 0
-        is_ready = False
         while not self._is_draining:
             try:
-                if not is_ready:
-                    is_ready = await self._become_ready()
+                if not self._is_ready:
+                    self._is_ready = await self._become_ready()
                     continue
                 await self._take()
                 if failures:
@@ -124,7 +125,7 @@ class Worker:
             except LogUnavailable as error:
                 failures += 1
                 if failures == 1:
-                    _log.warning("The worker waits for Redis: %s", error)
+                    _log.warning("The worker waits for Redis: %s%s", error, "" if self._is_ready else _WHERE)
                 await self._pause(backoff_seconds(failures))
 
     async def _become_ready(self) -> bool:
@@ -205,13 +206,15 @@ class Worker:
         return self._contact.seconds >= lease and self._doorbells.connected_seconds >= lease
 
     async def _keep_looking(self) -> None:
-        """Look after entries that nobody touches, and those put aside here."""
+        """Look after entries that nobody touches, those put aside here, and our place in the registry."""
         pause = min(1.0, self._options.lease_seconds / 4)
         idle_ms = int(self._options.lease_seconds * 1000) + _IDLE_MARGIN_MS
         while True:
             try:
-                await execute(self._shared.client, "PING")
+                is_listed = await self._registry.lists(self._options.name)
                 self._contact.heard()
+                if self._is_ready and not is_listed:  # Redis was emptied: no task can be created until we are back
+                    await self._register()
                 found = self._intake.unpark()
                 if self._free_slots > 0 and not self._is_draining and self._may_judge_expired():
                     found += await self._shared.queue.take_over(idle_ms=idle_ms, limit=self._free_slots)
@@ -224,8 +227,9 @@ class Worker:
     async def _keep_registered(self) -> None:
         while True:
             await asyncio.sleep(HEARTBEAT_SECONDS)
-            with suppress(LogUnavailable):  # the fetch says it
-                await self._register()
+            if self._is_ready:
+                with suppress(LogUnavailable):  # the fetch says it
+                    await self._register()
 
     async def _register(self) -> None:
         details: dict[str, Any] = {

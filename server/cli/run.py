@@ -6,8 +6,10 @@ import contextlib
 import json
 import random
 import sys
+import threading
 import time
 import uuid
+from collections.abc import Callable, Generator
 from typing import Any, Final, cast
 from urllib.parse import urljoin
 
@@ -21,6 +23,10 @@ from server.streams.settings import CannotStart
 #: Some ten seconds with the waits between them: a server restarts sooner.
 _TRIES: Final = 6
 _LONGEST_WAIT_SECONDS: Final = 5.0
+#: A free worker begins at once; after this long a person wonders.
+_PATIENCE_SECONDS: Final = 2.0
+#: Events that say nothing of the task itself.
+_STANDING: Final = frozenset({"position", "heartbeat", "open", "gap"})
 #: What a shell reports of a program that SIGINT ended: 128 + 2.
 _INTERRUPTED: Final = 130
 _NOBODY: Final = "Nothing answers at {}. Start a server with `reprise dev`, or name another one with --url."
@@ -40,28 +46,56 @@ def run_and_follow(type: str, input: str, *, url: str) -> int:
         # A proxy for the outside world must not be asked for this machine.
         is_local = httpx.URL(base).host in {"127.0.0.1", "localhost", "::1"}
         with httpx.Client(base_url=base, timeout=10, trust_env=not is_local) as http:
-            return _follow(http, _start(http, body))
+            return _follow(http, type, _start(http, body))
     except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
         raise NotStarted(f"{url!r} is not a URL: {error}. Write it as http://127.0.0.1:8000") from None
 
 
-def _follow(http: httpx.Client, task: dict[str, Any]) -> int:
+def _follow(http: httpx.Client, type: str, task: dict[str, Any]) -> int:
     task_url = urljoin(str(http.base_url), f"tasks/{task['id']}")
     with Screen() as screen:
         screen.note(f"task {task['id']}")
         try:
-            ending = _show_until_end(http, task, screen)
+            with _asking_for_a_worker(http, type, task_url, screen) as begun:
+                ending = _show_until_end(http, task, screen, begun)
         except KeyboardInterrupt:
             screen.note(f"no longer following; the task goes on. To cancel it: curl -X POST {task_url}/cancel")
             return _INTERRUPTED
     return _outcome(ending or _recorded_ending(http.get(task_url)))
 
 
-def _show_until_end(http: httpx.Client, task: dict[str, Any], screen: Screen) -> Received | None:
+@contextlib.contextmanager
+def _asking_for_a_worker(http: httpx.Client, type: str, task_url: str, screen: Screen) -> Generator[Callable[[], None]]:
+    """Say so if the task cannot begin for want of a worker. Yields what to call once it has begun."""
+
+    def ask() -> None:
+        with contextlib.suppress(httpx.HTTPError, ValueError, LookupError, TypeError):
+            is_pending = http.get(task_url).json()["status"] == "pending"
+            offered = {each["name"] for each in http.get("task-types").json()["task_types"]}
+            if is_pending and type not in offered:
+                screen.note(f"waiting for a worker that offers {type!r}")
+
+    # A thread of its own: this one waits for the stream, which has nothing to say yet.
+    timer = threading.Timer(_PATIENCE_SECONDS, ask)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield timer.cancel
+    finally:
+        timer.cancel()
+
+
+def _show_until_end(
+    http: httpx.Client, task: dict[str, Any], screen: Screen, begun: Callable[[], None]
+) -> Received | None:
     """The terminal event; None if the stream is over without one for us."""
     with contextlib.suppress(NoMore):
         for received in follow(http, urljoin(str(http.base_url), task["events_url"]), screen.note):
+            if received.type not in _STANDING:
+                begun()
             if received.type in TERMINAL:
+                if received.type == "complete":
+                    screen.fill_bar()
                 return received
             screen.show(received)
     return None

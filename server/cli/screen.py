@@ -57,6 +57,11 @@ class Screen:
             case _:
                 self._line(f"[bold]{escape(received.type)}[/] {escape(_brief(data))}")
 
+    def fill_bar(self) -> None:
+        """The task is complete, whatever its last progress said."""
+        if self._progress is not None and self._bar is not None:
+            self._progress.update(self._bar, completed=100)
+
     def note(self, text: str) -> None:
         """Say something of our own."""
         self._line(f"[dim]{escape(text)}[/]")
@@ -120,7 +125,7 @@ def _brief(data: Any) -> str:
 
 
 def _attempt(attempt: int, data: dict[str, Any]) -> str:
-    why = {"worker_lost": "its worker died", "retry": "it failed", "rerun": "it was asked for again"}
+    why = {"worker_lost": "its worker died or was stopped", "retry": "it failed", "rerun": "it was asked for again"}
     reason = why.get(str(data.get("reason")), str(data.get("reason")))
     void = "what came after its last checkpoint is void" if data.get("resume_from") else "what came before is void"
     return f"attempt {attempt}, because {reason}; {void}"

@@ -26,12 +26,12 @@ _PROMPT_SECONDS: Final = 0.05
 _SLOWEST_SECONDS: Final = 5.0
 #: How long to wait for the rest of what a dead process said.
 _LAST_WORDS_SECONDS: Final = 1.0
-#: Exit code for settings or a command line that are wrong; starting again would not mend them.
+#: Exit code for settings, task modules or a command line that are wrong; starting again would not mend them.
 _REFUSED: Final = 2
 
 
 class ChildRefused(Exception):
-    """The person's: a process says that its settings are wrong. It has printed which."""
+    """The person's: a process says that its settings or task modules are wrong. It has printed which."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Child:
     _kill: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self) -> None:
-        """Keep the process running until `stop`. Raises `ChildRefused` if its settings are wrong."""
+        """Keep the process running until `stop`. Raises `ChildRefused` if it refuses what it was given."""
         clock = asyncio.get_running_loop().time
         deaths = 0
         while not self._stop.is_set():

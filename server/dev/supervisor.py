@@ -1,6 +1,6 @@
 """The whole run: what is started, in which order it stops, and what the person sees.
 
-Invariant: the run ends only when a person asks for it or a process refuses its settings, and then nothing is
+Invariant: the run ends only when a person asks for it or a process refuses what it was given, and then nothing is
 left. The supervisor listens itself and hands the socket down: while a killed server is restarted, readers
 that come back wait in the backlog instead of being refused.
 """
@@ -172,7 +172,7 @@ class Supervisor:
         try:
             await child.run()
         except ChildRefused as refused:
-            self._say(f"{refused} refuses its settings (see above); stopping")
+            self._say(f"{refused} cannot start with these settings or modules (see above); stopping")
             self._exit_code = 2
             self._stop.set()
 

@@ -13,7 +13,7 @@ from server.streams.errors import StreamsError
 from server.streams.event import Draft, encode_json
 from server.streams.log import Log
 from server.streams.names import SYSTEM, TASKS
-from server.streams.records import Status, TaskRecord
+from server.streams.records import TaskRecord
 
 _log = logging.getLogger(__name__)
 
@@ -59,11 +59,10 @@ class Announcer:
 
 
 def _about(record: TaskRecord) -> dict[str, Any]:
-    progress = 100 if record.status is Status.COMPLETED else record.progress
     return {
         "task_id": record.id,
         "type": record.type,
         "status": record.status.value,
-        "progress": progress,
+        "progress": record.progress,
         "attempt": record.attempt,
     }

@@ -144,6 +144,9 @@ class TaskRecord:
 
     @property
     def progress(self) -> int | float | None:
+        """A percentage; None while the task has not said."""
+        if self.status is Status.COMPLETED:
+            return 100  # whatever it said last
         return json.loads(self.values.get("progress", "null"))
 
     def as_json(self) -> dict[str, Any]:

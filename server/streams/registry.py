@@ -60,6 +60,14 @@ class Registry:
         """Say that the worker is gone."""
         await execute(self._client, "HDEL", self._keys.workers, worker)
 
+    async def lists(self, worker: str) -> bool:
+        """Whether the worker still stands here; it does not once Redis was emptied."""
+        return bool(await execute(self._client, "HEXISTS", self._keys.workers, worker))
+
+    async def is_empty(self) -> bool:
+        """Whether no type is known at all: no worker has come yet, or Redis was emptied."""
+        return not await execute(self._client, "EXISTS", self._keys.types)
+
     async def live_types(self) -> list[TaskType]:
         """What live workers offer, by name."""
         offered = {name for details in (await self.live_workers()).values() for name in details["types"]}

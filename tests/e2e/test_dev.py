@@ -121,6 +121,13 @@ async def test_a_setting_that_a_worker_refuses_ends_the_run_instead_of_repeating
     assert run.text.count("REPRISE_CONCURRENCY is 'many'") == 1
 
 
+async def test_a_task_module_that_no_worker_can_load_ends_the_run(tmp_path: Path):
+    async with dev_run(tmp_path, "--tasks", "nope_mod") as run:
+        assert await run.ended() == 2
+    assert run.text.count("There is no module 'nope_mod'") == 1
+    assert "Reprise is ready" not in run.text
+
+
 async def test_children_do_not_outlive_a_killed_run_and_the_next_one_starts(tmp_path: Path):
     async with dev_run(tmp_path) as run:
         await run.ready()

@@ -4,11 +4,15 @@ import asyncio
 import json
 import re
 import signal
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from tests.e2e.dev_run import REPRISE, environment, free_port, reprise
+from tests.support.waiting import wait_until
+
+#: Bytes, or what gives them once it is time.
+Answer = bytes | Callable[[], Awaitable[bytes]]
 
 TASK = {"id": "t1", "events_url": "/tasks/t1/events"}
 STREAM_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\nretry: 10\n\n"
@@ -27,7 +31,7 @@ def frame(id: str, type: str, data: object) -> bytes:
 class Script:
     """Gives the next answer to each request; keeps what it was asked."""
 
-    def __init__(self, *answers: bytes) -> None:
+    def __init__(self, *answers: Answer) -> None:
         self.answers = list(answers)
         self.asked: list[str] = []
 
@@ -42,14 +46,15 @@ class Script:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         length = next((int(x.split(":")[1]) for x in head.lower().splitlines() if "content-length" in x), 0)
         self.asked.append(head + (await reader.readexactly(length)).decode())
-        writer.write(self.answers.pop(0))
+        answer = self.answers.pop(0)
+        writer.write(answer if isinstance(answer, bytes) else await answer())
         await writer.drain()
         writer.close()
         await writer.wait_closed()
 
 
 @asynccontextmanager
-async def scripted(*answers: bytes) -> AsyncGenerator[tuple[Script, str]]:
+async def scripted(*answers: Answer) -> AsyncGenerator[tuple[Script, str]]:
     script = Script(*answers)
     server = await asyncio.start_server(script.serve, "127.0.0.1", 0)
     async with server:
@@ -69,6 +74,22 @@ async def test_a_task_is_followed_over_several_connections_by_its_cursor(tmp_pat
     assert script.cursors == ["", "1-1", "1-1", "1-1"]
     assert errors.count('log {"n": 1}') == 1
     assert "hello" in errors
+
+
+async def test_a_task_that_no_worker_offers_is_said_to_wait_for_one(tmp_path: Path):
+    async def begun_late() -> bytes:
+        await wait_until(lambda: len(script.asked) == 4, description="it asks what workers offer", timeout=20)
+        return STREAM_HEAD + frame("1-0", "attempt", {"attempt": 1}) + frame("1-1", "complete", {"result": 1})
+
+    async with scripted(
+        answer("202 Accepted", TASK),
+        begun_late,
+        answer("200 OK", {**TASK, "status": "pending"}),
+        answer("200 OK", {"task_types": [{"name": "other"}]}),
+    ) as (script, url):
+        code, _, errors = await reprise(tmp_path, "run", "demo", "--url", url)
+    assert code == 0
+    assert errors.count("waiting for a worker that offers 'demo'") == 1
 
 
 async def test_a_lost_answer_is_asked_for_again_under_the_same_key(tmp_path: Path):

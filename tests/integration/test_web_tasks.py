@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from server.streams.connections import AsyncClient, execute
 from server.streams.records import Status
 from tests.support.event_reader import EVENT_STREAM, data_of, reading, types_of
-from tests.support.played_worker import PlayedWorker, event
+from tests.support.played_worker import FREE, PlayedWorker, event
 from tests.support.web import Web
 
 
@@ -178,6 +179,29 @@ async def test_execute_with_rerun_of_starts_one_new_attempt_however_often_it_is_
         assert [each.id for each in await reader.rest()] == [each.id for each in events]
 
 
+async def test_a_task_cancelled_before_its_first_attempt_can_be_run_again(web: Web, worker: PlayedWorker) -> None:
+    task_id = (await web.create())["id"]
+    assert (await web.client.post(f"/tasks/{task_id}/cancel")).json()["attempt"] == 0
+    async with reading(web.client, f"/tasks/{task_id}/execute", method="POST", json={"rerun_of": 0}) as reader:
+        assert (await reader.next()).event == "position"
+        await finish(worker, task_id)
+        events = await reader.rest()
+    assert types_of(events) == ["attempt", "token", "token", "complete"]
+    assert (data_of(events[0])["attempt"], data_of(events[0])["reason"]) == (1, "rerun")
+
+
+async def test_where_no_type_is_known_creating_is_refused_for_now_and_not_for_good(
+    web: Web, worker: PlayedWorker, client: AsyncClient
+) -> None:
+    await execute(client, "FLUSHALL")
+    response = await web.client.post("/tasks", json={"type": "free"})
+    assert response.status_code == 503
+    assert int(response.headers["retry-after"]) >= 1
+    await worker.offer(FREE)
+    assert (await web.client.post("/tasks", json={"type": "free"})).status_code == 202
+    assert (await web.client.post("/tasks", json={"type": "other"})).status_code == 422
+
+
 async def test_execute_with_a_cursor_only_resumes(web: Web, worker: PlayedWorker) -> None:
     task_id = (await web.create(execute=False))["id"]
     path, headers = f"/tasks/{task_id}/execute", {"last-event-id": "0-0"}
@@ -195,7 +219,7 @@ async def test_execute_with_the_last_cursor_of_an_ended_task_answers_204(web: We
     assert response.status_code == 204
 
 
-@pytest.mark.parametrize("body", [{"rerun_of": 0}, {"rerun_of": "1"}, {"rerun_of": True}, {"rerun": 1}])
+@pytest.mark.parametrize("body", [{"rerun_of": -1}, {"rerun_of": "1"}, {"rerun_of": True}, {"rerun": 1}])
 async def test_execute_refuses_what_is_no_attempt(web: Web, body: dict[str, object]) -> None:
     task_id = (await web.create(execute=False))["id"]
     response = await web.client.post(f"/tasks/{task_id}/execute", json=body)

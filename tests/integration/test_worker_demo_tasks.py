@@ -65,9 +65,7 @@ async def test_flaky_fails_at_the_step_it_was_given(bench: Bench) -> None:
     task_id = await bench.create("flaky", fail_at=2)
     record = await bench.end(task_id)
     assert await bench.types(task_id) == ["attempt", "progress", "progress", "error"]
-    assert await bench.datas(task_id, "error") == [
-        {"error": "Step 2 failed, as you asked.", "code": "task_failed"}
-    ]
+    assert await bench.datas(task_id, "error") == [{"error": "Step 2 failed, as you asked.", "code": "task_failed"}]
     assert (record.status, record.progress) == (Status.FAILED, 40)
 
 

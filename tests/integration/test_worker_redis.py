@@ -63,6 +63,14 @@ async def test_a_task_survives_an_emptied_redis_with_record_log_and_index(
     await _assert_whole(bench, task_id, 80)
 
 
+async def test_a_worker_offers_its_types_again_when_redis_was_emptied(redis_url: str, bench: Bench) -> None:
+    async with working(redis_url, "tests.tasks.emitters"):
+        await bench.client.execute_command("FLUSHALL")
+        assert await bench.registry.is_empty()
+        # Sooner than its next heartbeat, which may be five seconds away.
+        await wait_until(bench.registry.live_types, description="its types are offered", timeout=3)
+
+
 async def test_a_quiet_task_survives_an_emptied_redis(redis_url: str, bench: Bench) -> None:
     async with working(redis_url):
         task_id = await bench.create("wait", seconds=3)
@@ -144,7 +152,7 @@ async def test_a_worker_that_starts_before_redis_waits_says_so_once_and_goes_on(
         worker.send(signal.SIGTERM)
         assert await worker.ends() == 0
         waits = [message for message in worker.messages() if "waits for Redis" in message]
-        assert len(waits) == 2, worker.messages()
+        assert ["REPRISE_REDIS_URL" in message for message in waits] == [True, False], worker.messages()
         assert not [line for line in worker.lines() if "exception" in line]
 
 

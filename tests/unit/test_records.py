@@ -84,7 +84,7 @@ def test_a_task_is_shown_as_the_contract_says():
         "input": {"n": 1},
         "status": "completed",
         "attempt": 2,
-        "progress": 12.5,
+        "progress": 100,
         "result": {"sum": 3},
         "error": None,
         "last_event_id": "5-9",
@@ -92,6 +92,14 @@ def test_a_task_is_shown_as_the_contract_says():
         "updated_at": "2026-11-22T10:39:31.000Z",
         "events_url": "/tasks/abc/events",
     }
+
+
+def test_progress_is_what_the_task_said_last_and_100_once_it_is_completed():
+    said = {"status": "running", "progress": "12.5"}
+    assert TaskRecord.decode("abc", flat(**said)).progress == 12.5
+    assert TaskRecord.decode("abc", flat(**said | {"status": "failed"})).progress == 12.5
+    assert TaskRecord.decode("abc", flat(status="completed")).progress == 100
+    assert TaskRecord.decode("abc", flat(status="running")).progress is None
 
 
 def test_a_failed_task_shows_its_error_and_no_result():

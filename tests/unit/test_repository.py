@@ -21,9 +21,7 @@ def pins(lock: str) -> dict[str, str]:
 @pytest.mark.parametrize("lock", LOCKS)
 def test_a_lock_names_neither_an_index_nor_a_path_of_some_machine(lock: str):
     lines = (ROOT / lock).read_text().splitlines()
-    assert [
-        line for line in lines if "://" in line or line.startswith(("-i", "--index", "--find", "/"))
-    ] == []
+    assert [line for line in lines if "://" in line or line.startswith(("-i", "--index", "--find", "/"))] == []
 
 
 @pytest.mark.parametrize("lock", LOCKS)

@@ -54,5 +54,6 @@ def test_a_task_that_a_module_imports_is_offered_once() -> None:
     ],
 )
 def test_a_module_that_cannot_be_used_stops_the_start_with_a_sentence(modules: list[str], sentence: str) -> None:
-    with pytest.raises(CannotStart, match=sentence):
+    with pytest.raises(CannotStart, match=sentence) as refused:
         load_tasks(modules)
+    assert refused.value.exit_code == 2
