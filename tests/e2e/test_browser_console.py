@@ -129,3 +129,16 @@ async def test_an_input_that_breaks_the_schema_is_told_beside_its_field(run: Dev
         await page.part("start").click()
         await page.ended("completed")
         assert_whole(await page.events(), emitted=1)
+
+
+async def test_an_emptied_field_shows_the_default_that_it_runs_with(run: DevRun, browser: Browser):
+    async with console(browser, run.url) as page:
+        await page.fill_in("countdown")
+        field = page.part("field-seconds")
+        default = await field.input_value()
+        await field.fill("")
+        await page.part("start").click()
+        await expect(field).to_have_value(default)
+        await expect(page.part("input")).to_contain_text(f'"seconds":{default}', timeout=5000)
+        await page.part("cancel").click()
+        await page.ended("cancelled")

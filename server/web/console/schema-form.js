@@ -14,12 +14,14 @@ class Field {
     this.schema = schema;
     this.isRequired = isRequired;
     this.control = makeControl(schema, isRequired);
+    this.default = defaultText(schema);
     this.control.id = `input-${name}`;
     this.control.name = name;
     this.control.dataset.testid = `field-${name}`;
     const problem = `problem-${name}`;
     this.problem = el("p", { class: "field-problem", id: problem, hidden: true, "data-testid": problem });
     this.element = this.#layout();
+    this.control.addEventListener("change", () => this.#putDefaultBack());
   }
 
   /** @param {string|null} text */
@@ -30,7 +32,14 @@ class Field {
   }
 
   read() {
+    this.#putDefaultBack();
     return readControl(this.control, this.schema);
+  }
+
+  /** What is left out runs with its default: an emptied field would hide which. */
+  #putDefaultBack() {
+    const { control } = this;
+    if (control.value === "" && !control.validity.badInput) control.value = this.default;
   }
 
   #layout() {
@@ -125,7 +134,7 @@ function makeControl(schema, isRequired) {
   const required = isRequired ? "true" : null;
   if (schema.enum) return makeSelect(schema, isRequired);
   if (schema.type === "boolean") return el("input", { type: "checkbox", checked: schema.default === true });
-  const value = schema.default === null || schema.default === undefined ? "" : asText(schema.default);
+  const value = defaultText(schema);
   if (isNumeric(schema)) {
     const step = schema.multipleOf ?? (schema.type === "integer" ? 1 : "any");
     const { minimum: min, maximum: max } = schema;
@@ -136,6 +145,10 @@ function makeControl(schema, isRequired) {
   }
   const placeholder = schema.type === "string" ? null : "JSON";
   return el("textarea", { rows: 3, spellcheck: "false", placeholder, "aria-required": required }, value);
+}
+
+function defaultText({ default: value }) {
+  return value === null || value === undefined ? "" : asText(value);
 }
 
 function makeSelect(schema, isRequired) {
