@@ -17,7 +17,7 @@ from server.web.cursors import start_of, start_of_parameters
 from server.web.follow import admit, answer, open_stream, task_id_of
 from server.web.inputs import check_input
 from server.web.problems import FieldError, Problem, invalid, shown
-from server.web.refusals import refuse
+from server.web.refusals import Busy, refuse
 from server.web.requests import accepts_event_stream
 
 if TYPE_CHECKING:
@@ -135,6 +135,8 @@ async def _known_type(request: WebRequest, name: str) -> TaskType:
     found = await request.state["registry"].known_type(name)
     if found:
         return found
+    if await request.state["registry"].is_empty():
+        raise Busy("No worker has said yet what it offers. Try again when one has started.")
     offered = [each.name for each in await request.state["registry"].live_types()]
     hint = f"Workers offer {', '.join(offered)}." if offered else "No worker is connected."
     raise invalid(FieldError("#/type", f"There is no task type {shown(name)}. {hint}"))
@@ -170,10 +172,10 @@ def _shape_errors(body: dict[str, Any]) -> list[FieldError]:
 
 def _rerun_of(body: dict[str, Any]) -> int | None:
     value = body.get("rerun_of")
-    if value is None or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value < 2**31):
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31):
         return value
     raise invalid(
-        FieldError("#/rerun_of", f"{shown(value)} is not an attempt. Use the task's newest 'attempt', 1 or more.")
+        FieldError("#/rerun_of", f"{shown(value)} is not an attempt. Use the task's newest 'attempt', 0 or more.")
     )
 
 
