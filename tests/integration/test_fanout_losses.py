@@ -312,7 +312,7 @@ async def test_readers_keep_their_place_and_get_heartbeats_while_redis_is_away()
     keys = Keys()
     with RedisServer(keeps_data=True) as server:
         async with live_side(
-            server.url, keys, sweep_seconds=0.05, lease_seconds=5, heartbeat_seconds=0.1, socket_timeout=0.3
+            server.url, keys, sweep_seconds=0.05, lease_seconds=5, heartbeat_seconds=0.1, socket_timeout=1.0
         ) as side:
             hand = Hand(side.log._client, keys)
             record = await with_events(hand, 5)
@@ -336,7 +336,7 @@ async def test_readers_keep_their_place_and_get_heartbeats_while_redis_is_away()
 async def test_readers_of_a_frozen_redis_go_on_when_it_moves_again():
     keys = Keys()
     with RedisServer() as server:
-        async with live_side(server.url, keys, sweep_seconds=0.05, lease_seconds=5, socket_timeout=0.2) as side:
+        async with live_side(server.url, keys, sweep_seconds=0.05, lease_seconds=5, socket_timeout=1.0) as side:
             hand = Hand(side.log._client, keys)
             async with hand.writer(await hand.running()) as writer:
                 reader = await side.read("tasks.a")

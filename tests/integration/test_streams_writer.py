@@ -345,7 +345,7 @@ def own_server() -> Iterator[RedisServer]:
 @pytest.fixture
 async def impatient(own_server: RedisServer) -> AsyncIterator[AsyncClient]:
     """A client that takes silence for an outage soon."""
-    client = connect(own_server.url, name="impatient", socket_timeout=0.1)
+    client = connect(own_server.url, name="impatient", socket_timeout=1.0)
     yield client
     await client.aclose()
 

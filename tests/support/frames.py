@@ -22,7 +22,3 @@ def ids_in(*blocks: bytes) -> list[EventId]:
 
 def sequences(*blocks: bytes) -> list[int]:
     return [found.sequence for found in ids_in(*blocks)]
-
-
-def types_in(*blocks: bytes) -> list[str]:
-    return [event.event for event in decode(*blocks)]

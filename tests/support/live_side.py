@@ -16,9 +16,10 @@ from httpx_sse import ServerSentEvent
 from server.fanout import Hub, HubOptions, Start, Subscription
 from server.streams.connections import connect
 from server.streams.doorbell import Doorbells
+from server.streams.ids import parse_event_id
 from server.streams.keys import Keys
 from server.streams.log import Log
-from tests.support.frames import decode, ids_in, sequences, types_in
+from tests.support.frames import decode
 from tests.support.log_hand import LIFETIMES
 from tests.support.waiting import wait_until
 
@@ -29,6 +30,8 @@ class Reader:
     def __init__(self, subscription: Subscription) -> None:
         self.subscription = subscription
         self.blocks: list[bytes] = []
+        #: Decoded block by block, as they came: an event without an id shows none.
+        self.events: list[ServerSentEvent] = []
         self._task = asyncio.create_task(self._collect(), name="reader")
 
     @property
@@ -36,21 +39,17 @@ class Reader:
         return self._task.done()
 
     @property
-    def events(self) -> list[ServerSentEvent]:
-        return decode(*self.blocks)
-
-    @property
     def types(self) -> list[str]:
-        return types_in(*self.blocks)
+        return [event.event for event in self.events]
 
     @property
     def ids(self) -> list[str]:
         """Ids of events of the log."""
-        return [str(found) for found in ids_in(*self.blocks)]
+        return [event.id for event in self.events if event.id and event.event != "position"]
 
     @property
     def sequences(self) -> list[int]:
-        return sequences(*self.blocks)
+        return [parse_event_id(found).sequence for found in self.ids]
 
     async def until(self, event_type: str, *, count: int = 1, timeout: float = 5.0) -> list[ServerSentEvent]:
         """Wait for the n-th event of this type; return those of it."""
@@ -79,6 +78,7 @@ class Reader:
         try:
             async for block in frames:
                 self.blocks.append(block)
+                self.events += decode(block)
         finally:
             await _close(frames)
 
