@@ -8,11 +8,11 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from server.streams import calls
-from server.streams.calls import Lifetimes, Reply, Snapshot
+from server.streams.calls import Call, Lifetimes, Reply, Snapshot
 from server.streams.connections import AsyncClient, execute_many, run
 from server.streams.errors import Conflict, LogUnavailable, StreamsError
 from server.streams.event import Draft
@@ -63,27 +63,32 @@ class Log:
         Raises `Conflict` if the stream is closed or the token was used with other events, `LogUnavailable` if Redis
         stayed away; asking again with the same token is safe then.
         """
-        call = calls.publish(
-            self.keys,
-            stream,
-            drafts,
-            token=token or secrets.token_hex(8),
-            token_ms=CALLER_TOKEN_MS if token else _OWN_TOKEN_MS,
-            entropy=secrets.randbelow(1000),
-            known=self._known.get(stream),
-            lifetimes=self._lifetimes,
-            max_events=self._max_events,
-        )
-        reply = await self._until_answered(call)
+        sent = token or secrets.token_hex(8)
+
+        def build() -> Call[Reply]:
+            return calls.publish(
+                self.keys,
+                stream,
+                drafts,
+                token=sent,
+                token_ms=CALLER_TOKEN_MS if token else _OWN_TOKEN_MS,
+                # Drawn for each try: after a failover the same number would make the lost generation once more.
+                entropy=secrets.randbelow(1000),
+                known=self._known.get(stream),
+                lifetimes=self._lifetimes,
+                max_events=self._max_events,
+            )
+
+        reply = await self._until_answered(build)
         first = _accepted(stream, reply)
         ids = [EventId(first.generation, first.sequence + offset) for offset in range(len(drafts))]
         self._known[stream] = max(self._known.get(stream, ORIGIN), ids[-1])
         return ids
 
-    async def _until_answered(self, call: calls.Call[Reply]) -> Reply:
+    async def _until_answered(self, build: Callable[[], Call[Reply]]) -> Reply:
         for attempt in range(1, _TRIES + 1):
             try:
-                return await run(self._client, call)
+                return await run(self._client, build())
             except LogUnavailable:
                 if attempt == _TRIES:
                     raise
