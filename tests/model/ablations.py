@@ -16,7 +16,7 @@ from unittest.mock import patch
 from server.fanout.continuity import State, Verdict
 from server.fanout.standing import Standing
 from server.fanout.tail import Tail
-from server.streams.calls import Snapshot
+from server.streams.calls import Call, Reply, Snapshot
 from server.streams.connections import execute_many
 from server.streams.event import Event
 from server.streams.ids import EventId
@@ -68,6 +68,11 @@ def _newest_only(self: Standing, chain: Chain, _original: Any = Standing.__init_
 
 def _wait_for_ever(cursor: EventId, snapshot: Snapshot, expected: EventId | None = None) -> Verdict:
     return Verdict(State.WAIT)
+
+
+async def _build_once(self: Log, build: Callable[[], Call[Reply]], _original: Any = Log._until_answered) -> Reply:
+    call = build()
+    return await _original(self, lambda: call)
 
 
 def _any_ring(self: Tail, top: EventId, event: Event) -> bool:
@@ -230,6 +235,14 @@ ABLATIONS = (
         "Another incarnation of the server opens a generation",
         "the comparison of `r`",
         [Cut("publish", "if last and fields and field(fields, 'r') == incarnation then", "if last and fields then")],
+    ),
+    Ablation(
+        "random-each-try",
+        SHARED,
+        "The random part is drawn anew for each try",
+        "the drawing: one number for all tries",
+        replace=_method(Log, "_until_answered", _build_once),
+        clients_only=False,
     ),
     Ablation(
         "previous",

@@ -106,6 +106,8 @@ class Client:
 
     def receive(self) -> None:
         """Take what has arrived."""
+        if self.is_done:
+            self._in_flight.clear()
         if not self.is_stalled and self._in_flight:
             arriving = [(frame, fates) for text, fates in self._in_flight for frame in parse_frames(text)]
             self._in_flight.clear()

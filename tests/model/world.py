@@ -34,6 +34,12 @@ _STEP_SECONDS = 0.02
 _FAILOVER_SECONDS = 1.0
 
 
+def _decisive() -> set[str]:
+    """Scripts that change what the oracle compares with, by text and by hash."""
+    found = [calls.script(name) for name in ("claim", "delete", "settle", "start")]
+    return {text for script in found for text in (script.sha, script.text)}
+
+
 @dataclass(slots=True)
 class Server:
     """Connections to the Redis or Valkey under test, kept for all schedules of a run."""
@@ -149,9 +155,8 @@ class World:
 
     def perform(self, commands: Sequence[Command]) -> list[Any]:
         """Let requests take effect now, by the model's clock."""
-        removal = calls.script("delete")
-        if any(command[1] in (removal.sha, removal.text) for command in commands):
-            self.oracle.look()  # what was appended in the same moment would never be seen
+        if any(command[1] in _decisive() for command in commands):
+            self.oracle.look()  # what else happened in the same moment would be seen too late, or never
         now = self.redis_now_ms()
         if now == self._set_ms:
             return self.server.requests.many(commands)

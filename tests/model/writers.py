@@ -51,8 +51,8 @@ class Worker:
         self.name = name
         self.link = world.link(name)
         self.run: Run | None = None
-        #: Nonce, random number and time of a claim whose answer is not known.
-        self._claim: tuple[str, int, float] | None = None
+        #: Nonce of a claim whose answer is not known, and when it was first asked for.
+        self._claim: tuple[str, float] | None = None
         self._job: asyncio.Task[Any] | None = None
 
     @property
@@ -75,8 +75,8 @@ class Worker:
             return
         world = self.world
         if self._claim is None:
-            self._claim = (f"{self.name}{world.next_number()}", world.entropy(), world.loop.time())
-        nonce, entropy, asked_at = self._claim
+            self._claim = (f"{self.name}{world.next_number()}", world.loop.time())
+        nonce, asked_at = self._claim
         may_take = world.has_been_up_for_a_lease()
         call = calls.claim(
             world.keys,
@@ -84,7 +84,7 @@ class Worker:
             nonce=nonce,
             worker=self.name,
             lease_ms=_OPTIONS.lease_ms,
-            entropy=entropy,
+            entropy=world.entropy(),
             lifetimes=LIFETIMES,
             may_take_expired=may_take,
         )
