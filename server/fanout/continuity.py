@@ -145,11 +145,10 @@ def _is_announced(cursor: EventId, event: Event) -> bool:
 
 
 def _is_over(cursor: EventId, record: StreamRecord | None) -> bool:
-    """Whether the reader has everything. A cursor of a higher generation than the end's is of a run that Redis lost."""
-    if record is None or not record.status.is_ended:
-        return False
-    end = record.last_id
-    return record.status is Status.DELETED or (cursor >= end and cursor.generation == end.generation)
+    """Whether the reader has everything. A cursor beyond the end is none of this run's: it is told the end."""
+    return record is not None and (
+        record.status is Status.DELETED or (record.status.is_ended and cursor == record.last_id)
+    )
 
 
 def _is_foreign_start(event: Event) -> bool:
@@ -226,7 +225,8 @@ def _end_from_record(cursor: EventId, record: StreamRecord, expected: EventId) -
         return Verdict(State.ENDED)
     if terminal.id == expected:
         return Verdict(State.ENDED, (terminal,))
-    missed = terminal.id.sequence - expected.sequence if terminal.id.generation == expected.generation else None
+    is_behind = expected.generation == terminal.id.generation and expected < terminal.id
+    missed = terminal.id.sequence - expected.sequence if is_behind else None
     gap = Gap(cursor if cursor != ORIGIN else None, terminal.id, missed)
     return Verdict(State.ENDED, (terminal,), gap, _missed_attempt(cursor, record))
 

@@ -285,11 +285,24 @@ async def test_a_cursor_ahead_of_a_running_task_waits_for_its_writer(web: Web, w
     assert [each.id for each in events] == [f"{last.generation}-{sequence}" for sequence in (4, 5, 6)]
 
 
-async def test_a_cursor_ahead_of_an_ended_task_is_past_its_end(web: Web, worker: PlayedWorker) -> None:
+@pytest.mark.parametrize("generation_later", [0, 1000], ids=["same run", "a later task's"])
+async def test_a_cursor_beyond_the_end_of_a_task_is_told_the_end_and_then_has_it(
+    web: Web, worker: PlayedWorker, generation_later: int
+) -> None:
     task_id, ids = await ended_task(web, worker)
-    generation = ids[-1].split("-", maxsplit=1)[0]
-    headers = {**EVENT_STREAM, "last-event-id": f"{generation}-9999"}
-    assert (await web.client.get(f"/tasks/{task_id}/events", headers=headers)).status_code == 204
+    foreign = f"{int(ids[-1].split('-', maxsplit=1)[0]) + generation_later}-9999"
+    path = f"/tasks/{task_id}/events"
+    async with reading(web.client, path, headers={"last-event-id": foreign}) as reader:
+        events = await reader.rest()
+    assert types_of(events) == ["gap", "position", "complete"]
+    assert data_of(events[0]) == {
+        "stream": f"tasks.{task_id}",
+        "requested": foreign,
+        "resumed_at": ids[-1],
+        "missed": None,
+    }
+    assert events[-1].id == ids[-1]
+    assert (await web.client.get(path, headers={**EVENT_STREAM, "last-event-id": ids[-1]})).status_code == 204
 
 
 async def test_an_ended_task_whose_log_expired_still_tells_its_end_after_a_gap(
