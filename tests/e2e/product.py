@@ -28,7 +28,8 @@ ROOT = Path(__file__).parents[2]
 REPRISE = str(Path(sys.executable).parent / "reprise")
 #: The demo tasks, and one that emits as many events as it is told to.
 TASK_MODULES = ("workers.examples", "tests.tasks.emitters")
-START_SECONDS = 20.0
+#: A start imports everything, which on a machine that is busy with other tests takes its time.
+START_SECONDS = 40.0
 #: More than a drain may take.
 _END_SECONDS = 15.0
 _TASK_FAILED = re.compile(r'"message": "Task \S+ \(\S+\) failed"')
@@ -130,7 +131,10 @@ class Server(Process):
             assert self.is_running, f"{self.name} has ended:\n{self.text}"
             return await self.health() == 200
 
-        await wait_until(is_ready, description=f"{self.name} is ready", timeout=START_SECONDS)
+        try:
+            await wait_until(is_ready, description=f"{self.name} is ready", timeout=START_SECONDS)
+        except AssertionError as late:
+            raise AssertionError(f"{late} It said:\n{self.text[-3000:]}") from None
 
 
 class Worker(Process):
