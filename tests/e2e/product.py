@@ -247,11 +247,6 @@ def unused_port() -> int:
     raise AssertionError(f"No port is free of 100 tried in {_PORTS}.")
 
 
-def sequences(text: str) -> list[int]:
-    """The sequences of the event ids in a text, in order."""
-    return [int(found) for found in re.findall(r"^id: [0-9]+-([0-9]+)$", text, re.MULTILINE)]
-
-
 def _environment(settings: Mapping[str, str]) -> dict[str, str]:
     """That of this process with these settings and no others; tests' own task functions can be imported."""
     kept = {name: value for name, value in os.environ.items() if not name.upper().startswith("REPRISE_")}

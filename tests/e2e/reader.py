@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from time import monotonic
 from typing import Any, NamedTuple
 
 import httpx
@@ -135,13 +134,6 @@ def assert_whole(events: Sequence[Received], *, emitted: int | None = None, endi
 def received(found: Sequence[Mapping[str, Any]]) -> list[Received]:
     """What a browser collected, as events."""
     return [Received(event["id"] or "", event["type"], event["data"]) for event in found]
-
-
-async def timed(wait: Awaitable[object]) -> float:
-    """How many seconds it takes."""
-    began = monotonic()
-    await wait
-    return monotonic() - began
 
 
 def _brief(events: Sequence[Received]) -> str:
