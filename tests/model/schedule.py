@@ -260,14 +260,20 @@ class Outcome:
 
 
 def play(
-    server: Server, family: str, schedule: Sequence[str], *, cuts: Sequence[Cut] = (), clients_only: bool = False
+    server: Server,
+    family: str,
+    schedule: Sequence[str],
+    *,
+    cuts: Sequence[Cut] = (),
+    clients_only: bool = False,
+    numbers: int = 1,
 ) -> Outcome:
-    """Run a schedule against the product, with `cuts` taken out of its scripts."""
+    """Run a schedule against the product, with `cuts` taken out of its scripts; `numbers` seeds its random numbers."""
     loop = VirtualLoop()
     random.seed(1)
     try:
         with _product(loop, cuts):
-            return loop.run_until_complete(_play(server, loop, family, tuple(schedule), clients_only))
+            return loop.run_until_complete(_play(server, loop, family, tuple(schedule), clients_only, numbers))
     except asyncio.CancelledError:
         return Outcome(tuple(schedule), "somebody is busy without end")
     finally:
@@ -285,9 +291,11 @@ def _product(loop: VirtualLoop, cuts: Sequence[Cut]) -> Generator[None]:
         logging.disable(logging.NOTSET)
 
 
-async def _play(server: Server, loop: VirtualLoop, family: str, schedule: Schedule, clients_only: bool) -> Outcome:
+async def _play(
+    server: Server, loop: VirtualLoop, family: str, schedule: Schedule, clients_only: bool, numbers: int
+) -> Outcome:
     loop.schedule = asyncio.current_task()
-    world = World(server, loop, TASK_STREAM if family == OWNED else "news")
+    world = World(server, loop, TASK_STREAM if family == OWNED else "news", random.Random(numbers))
     world.oracle.clients_only = clients_only
     cast = Cast(world)
     violation: str | None = None

@@ -25,8 +25,16 @@ _BLOCKS = max(_COUNT // 200, 1)
 def test_no_promise_is_broken(model_server: Server, family: str, block: int):
     for seed in range(_FIRST + block * _COUNT // _BLOCKS, _FIRST + (block + 1) * _COUNT // _BLOCKS):
         schedule = draw(family, seed)
-        if play(model_server, family, schedule).violation:
+        if _is_broken(model_server, family, schedule):
             pytest.fail(_report(model_server, family, seed, schedule), pytrace=False)
+
+
+def _is_broken(server: Server, family: str, schedule: Schedule) -> bool:
+    """Whether it fails, but not by the one chance in a thousand that two random numbers make the same generation."""
+    found = play(server, family, schedule).violation
+    if found and "had other contents before" in found:
+        return any(play(server, family, schedule, numbers=numbers).violation for numbers in (2, 3, 4))
+    return found is not None
 
 
 def _report(server: Server, family: str, seed: int, schedule: Schedule) -> str:
