@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from time import monotonic
 from typing import Any, Final
@@ -28,6 +28,8 @@ Listener = Callable[[bytes], None]
 _BACKOFF_SECONDS: Final = (0.05, 0.2, 0.5, 1.0, 2.0)
 #: A silent socket is probed this often, so that a dead one is found.
 _PROBE_SECONDS: Final = 5.0
+#: A healthy socket takes a command at once.
+_SEND_SECONDS: Final = 2.0
 
 
 class Doorbells:
@@ -77,8 +79,7 @@ class Doorbells:
         async with self._order:
             if self._pubsub is None or self._connected_at is None:
                 return
-            with suppress(RedisError, OSError):  # the reader meets the same error and reconnects
-                await self._pubsub.ssubscribe(channel)
+            await _send(self._pubsub.ssubscribe, channel)
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_seconds):
                 await confirmed.wait()
@@ -90,8 +91,7 @@ class Doorbells:
         self._confirmations.pop(key, None)
         async with self._order:
             if key not in self._listeners and self._pubsub is not None and self._connected_at is not None:
-                with suppress(RedisError, OSError):
-                    await self._pubsub.sunsubscribe(channel)
+                await _send(self._pubsub.sunsubscribe, channel)
 
     async def run(self) -> None:
         """Keep the connection, for ever."""
@@ -122,8 +122,9 @@ class Doorbells:
                     self._handle(message)
         finally:
             self._pubsub = None  # first, or a watch would connect it again while it closes
-            with suppress(RedisError, OSError):
-                await pubsub.aclose()
+            async with self._order:  # a command that is under way would find it half closed
+                with suppress(RedisError, OSError):
+                    await pubsub.aclose()
 
     async def _probe(self, pubsub: AsyncPubSub) -> None:
         """Ask for home again: a connection on which the answer does not come is dead, whatever the socket says."""
@@ -158,8 +159,7 @@ class Doorbells:
     async def _subscribe_late(self, channels: list[str]) -> None:
         async with self._order:
             if self._pubsub is not None:
-                with suppress(RedisError, OSError):
-                    await self._pubsub.ssubscribe(*channels, self._home)
+                await _send(self._pubsub.ssubscribe, *channels, self._home)
 
     def _drop(self) -> None:
         self._pubsub = None
@@ -169,3 +169,10 @@ class Doorbells:
             event.clear()
         if was_connected:
             self.on_disconnect()
+
+
+async def _send(command: Callable[..., Awaitable[None]], *channels: str) -> None:
+    """Bounded, because the next command and the end of the connection wait for it."""
+    with suppress(RedisError, OSError):  # the reader meets the same error and reconnects
+        async with asyncio.timeout(_SEND_SECONDS):
+            await command(*channels)
