@@ -254,7 +254,8 @@ class Worker:
         left = list(self._handlers.values())
         for handler in left:
             handler.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
+        if left:  # bounded: what still tells news to a frozen Redis must not outlive the supervisor's patience
+            await asyncio.wait(left, timeout=_LEAVE_SECONDS)
 
     async def _wait_for_handlers(self, seconds: float) -> None:
         with suppress(TimeoutError):

@@ -62,10 +62,7 @@ class Hub:
         self._doorbells = doorbells
         self._options = options
         self._pace = Pace(
-            options.heartbeat_seconds,
-            options.max_stream_seconds,
-            options.sweep_seconds,
-            options.lease_seconds,
+            heartbeat=options.heartbeat_seconds, max_age=options.max_stream_seconds, lease=options.lease_seconds
         )
         self._watches: dict[tuple[str, bool], _Watch] = {}
         self._is_draining = False

@@ -57,13 +57,12 @@ class Start:
     announce_position: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
     """The times that all subscriptions share, in seconds."""
 
     heartbeat: float
     max_age: float
-    sweep: float
     lease: float
 
 

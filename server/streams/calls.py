@@ -301,7 +301,7 @@ class Snapshot:
 
 
 def read(keys: Keys, stream: str, *, first: EventId, last: EventId | None, limit: int) -> Call[Snapshot]:
-    """Read up to `limit` events from `first` on, `first` included, up to `last`."""
+    """Read up to `limit` events from `first` on, `first` included, up to `last`; fewer, about 1 MiB, of large ones."""
 
     def parse(raw: Sequence[Any]) -> Snapshot:
         rows, last_id, closed, record, now, deleted, whole = raw

@@ -355,6 +355,17 @@ async def test_a_look_ends_where_it_is_told_and_at_nothing_reads_nothing(hand: H
     assert (await hand.read("tasks.a", first=first, limit=0)).events == ()
 
 
+async def test_a_look_at_large_events_is_short_but_never_so_short_that_it_stands_still(hand: Hand):
+    record = await hand.running()
+    sizes = [1_200_000, 300_000, 300_000, 300_000, 300_000, 300_000]
+    await hand.append(record, 1, drafts(*["x" * size for size in sizes]))
+    found = await hand.read("tasks.a", first=EventId(record.generation, 1))
+    assert [event.id.sequence for event in found.events] == [1, 2]
+    found = await hand.read("tasks.a", first=EventId(record.generation, 2))
+    assert [event.id.sequence for event in found.events] == [2, 3, 4, 5]
+    assert found.last_id == EventId(record.generation, 6)
+
+
 @pytest.mark.parametrize("stream", ["chat", "tasks.nobody"])
 async def test_a_look_at_nothing_finds_neither_log_nor_record_and_creates_none(hand: Hand, stream: str):
     found = await hand.read(stream)

@@ -3,9 +3,21 @@
 -- ARGV  1 first id wanted, inclusive  2 last id wanted or "+"  3 most entries  4 "1" if the stream has a record
 -- Reply {entries, last id or "", "1" if the last entry is terminal, record values or {}, ms since epoch,
 --        the highest id ever deleted by XDEL, "1" if the log holds every entry it ever had}
+local PAGE_BYTES = 1048576
+
 local rows = {}
 if ARGV[3] ~= '0' then -- XRANGE answers COUNT 0 with nil, not with nothing
   rows = redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[2], 'COUNT', ARGV[3])
+end
+-- Large events make shorter pages: a page is one write, and stays in memory for a reader that does not read. Two
+-- entries are kept whatever their size: the first may be the one that the reader has.
+local size = 0
+for i = 1, #rows do
+  size = size + #(field(rows[i][2], 'd') or '')
+  if size > PAGE_BYTES and i > 1 then
+    rows = { unpack(rows, 1, i) }
+    break
+  end
 end
 local last, fields, info = last_of(KEYS[1])
 local record = {}
