@@ -7,6 +7,7 @@ kills or freezes the server starts a `RedisServer` of its own.
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, cast
 
@@ -17,6 +18,12 @@ from server.streams.keys import Keys
 from tests.support.key_table import faults
 from tests.support.redis_server import RedisServer
 from tests.support.working import Bench
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A shell starts its background jobs with SIGINT ignored, and whatever a test starts would inherit that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
