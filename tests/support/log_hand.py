@@ -185,8 +185,11 @@ class Hand:
         return await self.run(calls.read(self.keys, stream, first=first, last=last, limit=limit))
 
     async def log(self, stream: str) -> tuple[Event, ...]:
-        """Every entry of a stream, as Redis has it."""
-        return (await self.read(stream, limit=100_000)).events
+        """Every entry of a stream, as Redis has it: page by page, for those of large events are short."""
+        found: tuple[Event, ...] = ()
+        while page := (await self.read(stream, first=found[-1].id.next() if found else ORIGIN, limit=100_000)).events:
+            found += page
+        return found
 
     async def task_log(self, task_id: str = "a") -> tuple[Event, ...]:
         return await self.log(task_stream(task_id))
