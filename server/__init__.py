@@ -1,7 +1,7 @@
 """Reprise, the server side.
 
 streams    the log and all that must be true of it: ids, cursors, scripts, records, writers, queue. No HTTP.
-fanout     one process's live side: doorbell tail, window, hub, the subscription loop. No HTTP either.
+fanout     one process's live side: doorbell tail, window, hub, subscriptions. No HTTP either.
 web        HTTP: routes, event-stream responses, problem documents, the page at `/`.
 settings   what the environment says, read once at an entry point.
 listening  the listening socket.

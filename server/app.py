@@ -109,6 +109,7 @@ def _build(settings: ServerSettings) -> _Parts:
             max_connections=settings.max_connections,
             max_body_bytes=int(settings.max_event_bytes),
             max_attempts=settings.max_attempts,
+            stall_seconds=settings.stall_seconds,
         ),
     )
     return _Parts(
@@ -129,6 +130,7 @@ def _hub_options(settings: ServerSettings) -> HubOptions:
         sweep_seconds=settings.sweep_seconds,
         window_bytes=int(settings.window_bytes),
         lease_seconds=settings.lease_seconds,
+        stall_seconds=settings.stall_seconds,
     )
 
 

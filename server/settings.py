@@ -32,6 +32,12 @@ class ServerSettings(CoreSettings):
         le=86_400,
         description="How long a response lasts before its reader is sent to reconnect; at random 20 % less.",
     )
+    stall_seconds: float = Field(
+        60,
+        ge=1,
+        le=3600,
+        description="How long a reader may take nothing of what it is sent before it is disconnected.",
+    )
     max_connections: int = Field(
         10_000,
         ge=1,

@@ -20,6 +20,7 @@ class WorkerSettings(CoreSettings):
             "heartbeat_seconds",
             "max_stream_seconds",
             "max_connections",
+            "stall_seconds",
             "window_bytes",
             "sweep_seconds",
             "allowed_origins",

@@ -1,8 +1,9 @@
 """One process's live side: from the log and its doorbell to frames for each subscriber. Knows no HTTP.
 
 Pure: `frames` (bytes of an event stream), `bell` (what a ring says), `standing` (which events of a task stand),
-`continuity` (what a reader may conclude), `window` (recent frames). Asyncio: `tail` (one watched stream),
-`subscription` (the one loop of a subscriber), `hub` (the map of them, and the sweep).
+`continuity` (what a reader may conclude), `window` (recent frames). Asyncio: `tail` (one watched stream), `looks` (its
+log, read for several at once), `subscription` (one subscriber, as far as it gets without waiting), `outlet` (where its
+blocks go), `delivery` (serving those who rest), `clock` (heartbeats and ages of all), `hub` (the map of them, the sweep).
 """
 
 from server.fanout.hub import Hub, HubOptions

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass
 from time import monotonic
 from typing import Final
 
+from server.fanout.clock import Clock
 from server.fanout.continuity import State
+from server.fanout.delivery import Delivery
 from server.fanout.subscription import Pace, Start, Subscription, first_cursor
 from server.fanout.tail import Tail
 from server.streams.doorbell import Doorbells
@@ -26,6 +28,8 @@ from server.streams.names import starts_at_end
 _log = logging.getLogger(__name__)
 
 _SWEEP_BATCH: Final = 200
+#: How exactly heartbeats and ages are kept: both are about seconds.
+_TICK_SECONDS: Final = 0.25
 #: A reader with a cursor has seen this task. After Redis was emptied its living worker writes it back within a fifth
 #: of a lease; a 404 before that would close the browser's stream for good.
 _UNKNOWN_PATIENCE: Final = 0.4
@@ -40,18 +44,25 @@ class HubOptions:
     max_stream_seconds: float = 1800.0
     sweep_seconds: float = 5.0
     lease_seconds: float = 15.0
+    stall_seconds: float = 60.0
     window_bytes: int = 262_144
 
 
-@dataclass(slots=True)
 class _Watch:
-    """A tail and who reads it."""
+    """A tail and how many use it; the home of its subscriptions."""
 
-    tail: Tail
-    subscriptions: set[Subscription]
-    #: Done once the doorbell is subscribed (or was given up on).
-    ready: asyncio.Task[None]
-    users: int = 0
+    __slots__ = ("_hub", "key", "ready", "tail", "users")
+
+    def __init__(self, hub: Hub, key: tuple[str, bool], tail: Tail, ready: Awaitable[None]) -> None:
+        self._hub = hub
+        self.key = key
+        self.tail = tail
+        #: Done once the doorbell is subscribed (or was given up on).
+        self.ready = ready
+        self.users = 0
+
+    def left(self, subscription: Subscription) -> None:
+        self._hub.left(self, subscription)
 
 
 class Hub:
@@ -62,9 +73,15 @@ class Hub:
         self._doorbells = doorbells
         self._options = options
         self._pace = Pace(
-            heartbeat=options.heartbeat_seconds, max_age=options.max_stream_seconds, lease=options.lease_seconds
+            heartbeat=options.heartbeat_seconds,
+            max_age=options.max_stream_seconds,
+            lease=options.lease_seconds,
+            stall=options.stall_seconds,
         )
         self._watches: dict[tuple[str, bool], _Watch] = {}
+        self._subscriptions: set[Subscription] = set()
+        self._delivery = Delivery()
+        self._clock = Clock(self._subscriptions, tick_seconds=min(_TICK_SECONDS, options.heartbeat_seconds / 4))
         self._is_draining = False
         self._swept_at = monotonic()
         self._unwatching: set[asyncio.Task[None]] = set()
@@ -73,7 +90,7 @@ class Hub:
     @property
     def subscribers(self) -> int:
         """How many subscriptions are open."""
-        return sum(len(watch.subscriptions) for watch in self._watches.values())
+        return len(self._subscriptions)
 
     @property
     def watched(self) -> int:
@@ -109,63 +126,71 @@ class Hub:
         watch.users += 1
         try:
             await asyncio.shield(watch.ready)  # one that leaves must not stop it for the others
-            subscription = await self._first_look(watch, start, key)
+            subscription = await self._first_look(watch, start)
         except BaseException:
-            self._leave(key, watch)
+            self._leave(watch)
             raise
-        watch.subscriptions.add(subscription)
+        self._subscriptions.add(subscription)
+        self._clock.start()
         if self._is_draining:
             subscription.drain()
         return subscription
 
+    def left(self, watch: _Watch, subscription: Subscription) -> None:
+        """Told once by each subscription that is over."""
+        self._subscriptions.discard(subscription)
+        self._leave(watch)
+
     def drain(self) -> None:
         """Let every subscription end, also those still to come."""
         self._is_draining = True
-        for watch in self._watches.values():
-            for subscription in watch.subscriptions:
-                subscription.drain()
-            watch.tail.wake()
+        for subscription in tuple(self._subscriptions):
+            subscription.drain()
 
     def _watch(self, key: tuple[str, bool]) -> _Watch:
         """Listen before anybody looks: what is appended after a look then rings."""
         stream, all_attempts = key
-        tail = Tail(self._log, stream, all_attempts=all_attempts, window_bytes=self._options.window_bytes)
+        tail = Tail(
+            self._log,
+            stream,
+            all_attempts=all_attempts,
+            window_bytes=self._options.window_bytes,
+            on_wake=self._delivery.wake,
+        )
         listening = self._doorbells.watch(self._log.keys.bell(stream), lambda payload: self._ring(stream, payload))
         ready = asyncio.create_task(listening, name=f"watch {stream}")
-        self._watches[key] = watch = _Watch(tail, set(), ready)
+        self._watches[key] = watch = _Watch(self, key, tail, ready)
         return watch
 
-    async def _first_look(self, watch: _Watch, start: Start, key: tuple[str, bool]) -> Subscription:
+    async def _first_look(self, watch: _Watch, start: Start) -> Subscription:
         tail = watch.tail
+        is_live = self._doorbells.is_connected and tail.is_current
         cursor = await first_cursor(tail, start, starts_at_end=starts_at_end(tail.stream))
-        verdict = await tail.look(cursor)
+        if is_live and tail.is_current and not tail.window.is_ended and tail.block_after(cursor) is not None:
+            # The stream is watched, goes on, and the window knows the cursor: the log could say no more.
+            return Subscription(tail, start, cursor=cursor, first=None, pace=self._pace, home=watch)
+        look = await tail.looked(cursor)
         deadline = monotonic() + self._options.lease_seconds * _UNKNOWN_PATIENCE
-        while verdict.state is State.GONE and cursor != ORIGIN and monotonic() < deadline:
-            await tail.changed_since(tail.version, timeout_seconds=_UNKNOWN_POLL_SECONDS)
-            verdict = await tail.look(cursor)
-        if verdict.state is State.GONE:
+        while look.verdict.state is State.GONE and cursor != ORIGIN and monotonic() < deadline:
+            await asyncio.sleep(_UNKNOWN_POLL_SECONDS)
+            look = await tail.looked(cursor)
+        if look.verdict.state is State.GONE:
             raise Unknown(f"There is no stream {tail.stream!r}: no such task, or it was deleted and has expired.")
-        subscription = Subscription(tail, start, cursor=cursor, first=verdict, pace=self._pace)
-        subscription.on_close = lambda: self._close(key, watch, subscription)
-        return subscription
+        return Subscription(tail, start, cursor=cursor, first=look, pace=self._pace, home=watch)
 
-    def _close(self, key: tuple[str, bool], watch: _Watch, subscription: Subscription) -> None:
-        watch.subscriptions.discard(subscription)
-        self._leave(key, watch)
-
-    def _leave(self, key: tuple[str, bool], watch: _Watch) -> None:
+    def _leave(self, watch: _Watch) -> None:
         watch.users -= 1
         if watch.users:
             return
-        self._watches.pop(key, None)
-        stream = key[0]
-        if (stream, not key[1]) not in self._watches:
+        self._watches.pop(watch.key, None)
+        stream, all_attempts = watch.key
+        if (stream, not all_attempts) not in self._watches:
             leaving = asyncio.ensure_future(self._unwatch(stream))
             self._unwatching.add(leaving)
             leaving.add_done_callback(self._unwatching.discard)
 
     async def _unwatch(self, stream: str) -> None:
-        if not any(watched == stream for watched, _ in self._watches):
+        if not any((stream, all_attempts) in self._watches for all_attempts in (False, True)):
             await self._doorbells.unwatch(self._log.keys.bell(stream))
 
     def _ring(self, stream: str, payload: bytes) -> None:
@@ -181,8 +206,12 @@ class Hub:
 
     async def _sweep(self) -> None:
         tails = [watch.tail for watch in list(self._watches.values())]
-        for start in range(0, len(tails), _SWEEP_BATCH):
-            await self._sweep_group(tails[start : start + _SWEEP_BATCH])
+        silent = [tail for tail in tails if not tail.has_rung]
+        for tail in tails:
+            tail.has_rung = False
+            tail.expire()
+        for start in range(0, len(silent), _SWEEP_BATCH):
+            await self._sweep_group(silent[start : start + _SWEEP_BATCH])
 
     async def _sweep_group(self, tails: Iterable[Tail]) -> None:
         known = [(tail, tail.window.top) for tail in tails]

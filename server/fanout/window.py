@@ -6,9 +6,33 @@ cursor that is the floor or one of the ids can be served from here; any other go
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
+from dataclasses import dataclass, field
+from typing import Final
 
 from server.streams.ids import EventId
+
+#: Of one write. A transport takes about this much before it says "wait"; more would lie in memory for a slow reader.
+BLOCK_BYTES: Final = 65_536
+
+
+@dataclass(slots=True)
+class Block:
+    """Consecutive frames for one write, shared by every subscriber with the same cursor."""
+
+    frames: list[bytes]
+    #: The cursor of a reader that has taken the block.
+    cursor: EventId
+    #: Whether it reaches the top of the window.
+    is_whole: bool = True
+    _body: bytes | None = field(default=None, init=False, repr=False, compare=False)
+
+    @property
+    def body(self) -> bytes:
+        """The frames as one; joined once."""
+        if self._body is None:
+            self._body = b"".join(self.frames)
+        return self._body
 
 
 class Window:
@@ -16,37 +40,47 @@ class Window:
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self._bytes = 0
         self._ids: list[EventId] = []
         self._frames: list[bytes] = []
+        #: For each frame the bytes up to its end, counted from `_begin`, where the first frame begins.
+        self._ends: list[int] = []
+        self._begin = 0
         #: The last id before the window; None while it is not known what the window would continue.
         self.floor: EventId | None = None
+        #: The newest id; the floor if the window holds nothing.
+        self.top: EventId | None = None
         #: Whether the stream ends with the newest frame.
         self.is_ended = False
+        #: Counts changes: what was taken from the window before one may not be handed out after it.
+        self.version = 0
 
     @property
-    def top(self) -> EventId | None:
-        """The newest id; the floor if the window holds nothing."""
-        return self._ids[-1] if self._ids else self.floor
+    def size(self) -> int:
+        """Bytes of all frames."""
+        return self._ends[-1] - self._begin if self._ends else 0
 
     def start(self, floor: EventId) -> None:
         """Empty the window and let it begin behind `floor`."""
         self.clear()
-        self.floor = floor
+        self.floor = self.top = floor
 
     def clear(self) -> None:
         """Empty the window; it serves nobody until it is started."""
-        self._ids, self._frames, self._bytes = [], [], 0
-        self.floor = None
+        self._ids, self._frames, self._ends, self._begin = [], [], [], 0
+        self.floor = self.top = None
         self.is_ended = False
+        self.version += 1
 
     def append(self, event_id: EventId, frame: bytes, *, ends: bool = False) -> None:
         """Add the event that follows `top`; the caller has proved that it does."""
         self._ids.append(event_id)
         self._frames.append(frame)
-        self._bytes += len(frame)
+        end = (self._ends[-1] if self._ends else self._begin) + len(frame)
+        self._ends.append(end)
+        self.top = event_id
         self.is_ended = ends
-        if self._bytes > self._max_bytes:
+        self.version += 1
+        if end - self._begin > self._max_bytes:
             self._shrink()
 
     def cut_above(self, last: EventId) -> None:
@@ -54,34 +88,36 @@ class Window:
         if self.floor is None or self.floor > last:
             self.clear()
             return
-        keep = bisect_left(self._ids, last)
-        if keep < len(self._ids) and self._ids[keep] == last:
-            keep += 1
+        keep = bisect_right(self._ids, last)
         if keep < len(self._ids):
-            self._bytes -= sum(map(len, self._frames[keep:]))
-            del self._ids[keep:], self._frames[keep:]
+            del self._ids[keep:], self._frames[keep:], self._ends[keep:]
+            self.top = self._ids[-1] if self._ids else self.floor
             self.is_ended = False
+            self.version += 1
 
-    def after(self, cursor: EventId) -> tuple[list[bytes], EventId] | None:
-        """The frames behind the cursor and the cursor after them; None if the window cannot tell."""
+    def after(self, cursor: EventId, *, max_bytes: int = BLOCK_BYTES) -> Block | None:
+        """What follows the cursor, at least one frame if there is any; None if the window cannot tell."""
         top = self.top
         if top is None:
             return None
         if cursor == top:
-            return [], top
+            return Block([], top)
         if cursor == self.floor:
-            return self._frames[:], top
-        place = bisect_left(self._ids, cursor)
-        if place == len(self._ids) or self._ids[place] != cursor:
-            return None
-        return self._frames[place + 1 :], top
+            first, begin = 0, self._begin
+        else:
+            place = bisect_left(self._ids, cursor)
+            if place == len(self._ids) or self._ids[place] != cursor:
+                return None
+            first, begin = place + 1, self._ends[place]
+        if self._ends[-1] - begin <= max_bytes:
+            return Block(self._frames[first:], top)
+        last = max(bisect_right(self._ends, begin + max_bytes, lo=first), first + 1)
+        return Block(self._frames[first:last], self._ids[last - 1], is_whole=last == len(self._ids))
 
     def _shrink(self) -> None:
         # To three quarters at once: removing from the front of a list costs as much as what stays.
-        drop = 0
-        while self._bytes > self._max_bytes * 3 // 4 and drop < len(self._ids) - 1:
-            self._bytes -= len(self._frames[drop])
-            drop += 1
+        excess = self._ends[-1] - self._max_bytes * 3 // 4
+        drop = min(bisect_left(self._ends, excess) + 1, len(self._ids) - 1)
         if drop:
-            self.floor = self._ids[drop - 1]
-            del self._ids[:drop], self._frames[:drop]
+            self.floor, self._begin = self._ids[drop - 1], self._ends[drop - 1]
+            del self._ids[:drop], self._frames[:drop], self._ends[:drop]

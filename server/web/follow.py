@@ -58,7 +58,7 @@ async def open_stream(request: WebRequest, stream: str, start: Start) -> Respons
     subscription = await request.state["hub"].subscribe(stream, start)
     if request.state["hub"].subscribers > request.state["limits"].max_connections:
         # Several were let in while each waited for the log: those that came last have to go.
-        await subscription.aclose()
+        subscription.close()
         raise Busy(_FULL)
     return await answer(request, subscription)
 
@@ -68,12 +68,12 @@ async def answer(
 ) -> Response:
     """The response that takes the subscription over, or closes it where there is nothing to send."""
     if subscription.is_over:
-        await subscription.aclose()
+        subscription.close()
         return Response(status_code=204, headers={"cache-control": "no-store", **(headers or {})})
     if request.method == "HEAD":
-        await subscription.aclose()
+        subscription.close()
         return head_response()
-    return EventStreamResponse(subscription, headers=headers)
+    return EventStreamResponse(subscription, send_seconds=request.state["limits"].stall_seconds, headers=headers)
 
 
 def head_response() -> Response:

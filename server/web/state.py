@@ -25,6 +25,8 @@ class Limits:
     max_body_bytes: int
     #: Runs of a task whose type does not say.
     max_attempts: int
+    #: How long a reader may take nothing of what it is sent.
+    stall_seconds: float
 
 
 class State(TypedDict):

@@ -162,7 +162,7 @@ async def test_the_old_end_ends_nobody_who_joins_while_a_slow_reader_still_holds
     await hand.finish(new, 1, nonce="n2")
     await joiner.end()
     assert joiner.ids == ids((new, 0), (new, 1))
-    await slow.aclose()
+    slow.close()
 
 
 async def test_a_task_cancelled_before_it_ran_ends_its_readers(hand: Hand, side: LiveSide):

@@ -87,10 +87,10 @@ async def test_a_reader_that_has_everything_of_an_ended_task_is_over_at_once(han
     record = await hand.ended()
     found = await side.hub.subscribe("tasks.a", Start(cursor=EventId(record.generation, 1)))
     assert found.is_over
-    await found.aclose()
+    found.close()
     other = await side.hub.subscribe("tasks.a", Start(cursor=EventId(record.generation, 0)))
     assert not other.is_over
-    await other.aclose()
+    other.close()
 
 
 async def test_a_task_nobody_knows_is_unknown_and_a_stream_that_does_not_exist_yet_waits(hand: Hand, side: LiveSide):
@@ -173,7 +173,7 @@ async def test_readers_at_the_same_cursor_share_one_look_at_the_log(hand: Hand, 
     found = await asyncio.gather(*[side.hub.subscribe("chat", Start()) for _ in range(50)])
     assert await scripts_run(hand) - before <= 2
     for subscription in found:
-        await subscription.aclose()
+        subscription.close()
 
 
 async def test_a_lost_ring_is_found_by_the_sweep_with_one_look_for_all(redis_url: str, keys: Keys, hand: Hand):
@@ -258,7 +258,7 @@ async def test_a_reader_that_falls_out_of_the_window_goes_on_from_the_log_withou
         got += await take(slow, frames, 2000)
         assert sequences(*got) == fast.sequences == list(range(2001))
         assert sum(map(len, window._frames)) <= 2_000
-        await slow.aclose()
+        slow.close()
         await frames.aclose()  # type: ignore[attr-defined]
 
 
@@ -273,9 +273,9 @@ async def test_a_reader_that_stops_reading_costs_no_memory_and_holds_up_nobody(r
             await hand.publish("chat", numbered(number, number), token=str(number))
         await until_seen([fast], 299)
         tail = side.hub._watches["chat", False].tail
-        assert (len(tail._looks), len(tail._waiters)) == (0, 1)
+        assert (len(tail._looks), len(tail.resting)) == (0, 1)
         for subscription in stuck:
-            await subscription.aclose()
+            subscription.close()
 
 
 # Coming and going.

@@ -291,7 +291,7 @@ async def test_an_ended_task_whose_log_expired_is_a_gap_then_its_end_from_the_re
     assert close.types == ["complete"]
     over = await side.hub.subscribe("tasks.a", Start(cursor=EventId(record.generation, 9)))
     assert over.is_over
-    await over.aclose()
+    over.close()
 
 
 async def test_readers_of_a_task_that_is_deleted_get_the_end(hand: Hand, side: LiveSide):
@@ -302,7 +302,7 @@ async def test_readers_of_a_task_that_is_deleted_get_the_end(hand: Hand, side: L
     assert gone.is_over
     async with asyncio.timeout(5):
         assert [block async for block in late.frames()]
-    await gone.aclose()
+    gone.close()
 
 
 # Redis away.

@@ -14,6 +14,7 @@ from typing import Any
 from unittest.mock import patch
 
 from server.fanout.continuity import State, Verdict
+from server.fanout.looks import Look
 from server.fanout.standing import Standing
 from server.fanout.tail import Tail
 from server.streams.calls import Call, Reply, Snapshot
@@ -87,7 +88,7 @@ def _any_terminal(event: Event, record: StreamRecord | None) -> bool:
     return event.is_terminal
 
 
-async def _look_without_waking(self: Tail, cursor: EventId, _original: Any = Tail._look) -> Verdict:
+async def _look_without_waking(self: Tail, cursor: EventId, _original: Any = Tail._look) -> Look:
     with patch.object(self, "wake", lambda: None):
         return await _original(self, cursor)
 

@@ -125,7 +125,7 @@ class Client:
         except LogUnavailable:
             return
         if subscription.is_over:
-            await subscription.aclose()
+            subscription.close()
             self._end("204")
             return
         await self._follow(subscription)

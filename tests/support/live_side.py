@@ -71,7 +71,7 @@ class Reader:
     async def leave(self) -> None:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
-        await self.subscription.aclose()  # for one that never came to iterate
+        self.subscription.close()  # for one that never came to iterate
 
     async def _collect(self) -> None:
         frames = self.subscription.frames()

@@ -6,7 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from server.fanout.window import Window
+from server.fanout.window import Block, Window
 from server.streams.ids import EventId
 
 _MAX_BYTES = 60
@@ -73,22 +73,35 @@ class WindowMachine(RuleBasedStateMachine):
     def the_top_is_known_and_served(self) -> None:
         assert self.window.top == self.top
         if self.top is not None:
-            assert self.window.after(self.top) == ([], self.top)
+            assert self.window.after(self.top) == Block([], self.top)
 
     @invariant()
     def bytes_are_bounded_but_for_one_frame(self) -> None:
         frames = self.window._frames
         assert sum(map(len, frames)) <= _MAX_BYTES or len(frames) == 1
-        assert self.window._bytes == sum(map(len, frames))
+        assert self.window.size == sum(map(len, frames))
 
     def check(self, cursor: EventId) -> None:
         found = self.window.after(cursor)
         if found is None:
             return
-        frames, reached = found
         assert cursor == self.floor or cursor in [event for event, _ in self.events]
-        assert frames == [frame for event, frame in self.events if event > cursor]
-        assert reached == self.top
+        expected = [(event, frame) for event, frame in self.events if event > cursor]
+        assert found == Block([frame for _, frame in expected], self.top or cursor)
+        assert found.body == b"".join(frame for _, frame in expected)
+        for max_bytes in (1, 40):
+            self.check_part(cursor, expected, max_bytes)
+
+    def check_part(self, cursor: EventId, expected: list[tuple[EventId, bytes]], max_bytes: int) -> None:
+        part = self.window.after(cursor, max_bytes=max_bytes)
+        assert part is not None
+        count = len(part.frames)
+        assert part.frames == [frame for _, frame in expected[:count]]
+        assert part.is_whole == (count == len(expected))
+        assert part.cursor == (expected[count - 1][0] if count else cursor)
+        assert len(part.body) <= max_bytes or count == 1
+        if not part.is_whole:
+            assert len(part.body) + len(expected[count][1]) > max_bytes
 
 
 TestWindow = WindowMachine.TestCase
@@ -100,7 +113,7 @@ def test_what_fits_is_kept_from_the_floor_on():
     window.start(EventId(4, 9))
     for sequence in range(10):
         window.append(EventId(5, sequence), b"x" * 10)
-    assert window.after(EventId(4, 9)) == ([b"x" * 10] * 10, EventId(5, 9))
+    assert window.after(EventId(4, 9)) == Block([b"x" * 10] * 10, EventId(5, 9))
 
 
 def test_a_full_window_gives_up_its_oldest_frames_and_sends_their_cursors_to_the_log():
@@ -110,7 +123,7 @@ def test_a_full_window_gives_up_its_oldest_frames_and_sends_their_cursors_to_the
         window.append(EventId(5, sequence), b"x" * 10)
     assert window.after(EventId(4, 9)) is None
     assert window.floor == EventId(5, 3)
-    assert window.after(EventId(5, 3)) == ([b"x" * 10] * 7, EventId(5, 10))
+    assert window.after(EventId(5, 3)) == Block([b"x" * 10] * 7, EventId(5, 10))
 
 
 def test_a_frame_above_the_limit_is_served_alone():
@@ -118,7 +131,7 @@ def test_a_frame_above_the_limit_is_served_alone():
     window.start(EventId(5, 0))
     window.append(EventId(5, 1), b"x" * 100)
     window.append(EventId(5, 2), b"y" * 100)
-    assert window.after(EventId(5, 1)) == ([b"y" * 100], EventId(5, 2))
+    assert window.after(EventId(5, 1)) == Block([b"y" * 100], EventId(5, 2))
 
 
 def test_a_window_that_was_never_started_serves_nobody():
