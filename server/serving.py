@@ -18,6 +18,7 @@ from typing import Final
 import uvicorn
 
 from server.app import create_app
+from server.connection import StreamingConnection
 from server.listening import BACKLOG, address_of, listen
 from server.settings import ServerSettings
 
@@ -34,12 +35,12 @@ def run_server(settings: ServerSettings, *, listeners: list[socket.socket] | Non
 
     `listeners` are sockets that already listen, from a parent that keeps them open while we are restarted.
     """
-    sockets = listeners or listen(settings.host, settings.port)
+    sockets = listeners or listen(settings.host, settings.port, stall_seconds=settings.stall_seconds)
     app = create_app(settings)
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=StreamingConnection,
         ws="none",
         lifespan="on",
         log_config=None,

@@ -12,6 +12,7 @@ import httpx
 import uvicorn
 
 from server.app import create_app
+from server.connection import StreamingConnection
 from server.fanout import Hub
 from server.listening import listen
 from server.serving import DrainingServer
@@ -35,14 +36,19 @@ class RealServer:
 
 
 @asynccontextmanager
-async def real_server(redis_url: str, **settings: Any) -> AsyncGenerator[RealServer]:
-    """Run a ready server; it is told to stop afterwards, unless the test has done so."""
+async def real_server(
+    redis_url: str, *, http: str | type[asyncio.Protocol] = StreamingConnection, **settings: Any
+) -> AsyncGenerator[RealServer]:
+    """Run a ready server; it is told to stop afterwards, unless the test has done so.
+
+    `http` is uvicorn's option: its own protocols know no `hand_over`, so streams take the plain way there.
+    """
     values: dict[str, Any] = {"redis_url": redis_url, "sweep_seconds": 0.2, "lease_seconds": 2.0, **settings}
     found = ServerSettings(**values)
     app = create_app(found)
-    config = uvicorn.Config(app, http="httptools", ws="none", lifespan="on", log_config=None, access_log=False)
+    config = uvicorn.Config(app, http=http, ws="none", lifespan="on", log_config=None, access_log=False)
     server = DrainingServer(config, drain=app.state.drain, drain_seconds=found.drain_seconds)
-    (listener,) = listen("127.0.0.1", 0)
+    (listener,) = listen("127.0.0.1", 0, stall_seconds=found.stall_seconds)
     port = listener.getsockname()[1]
     serving = asyncio.create_task(server.serve(sockets=[listener]), name="uvicorn")
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=5) as client:
