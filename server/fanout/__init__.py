@@ -3,7 +3,7 @@
 Pure: `frames` (bytes of an event stream), `bell` (what a ring says), `standing` (which events of a task stand),
 `continuity` (what a reader may conclude), `window` (recent frames). Asyncio: `tail` (one watched stream), `looks` (its
 log, read for several at once), `subscription` (one subscriber, as far as it gets without waiting), `outlet` (where its
-blocks go), `delivery` (serving those who rest), `clock` (heartbeats and ages of all), `hub` (the map of them, the sweep).
+blocks go), `delivery` (serving those who rest), `clock` (heartbeats, ages), `hub` (the map of them, the sweep).
 """
 
 from server.fanout.hub import Hub, HubOptions

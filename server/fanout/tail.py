@@ -6,7 +6,8 @@ Theory of operation
    only says that the tail has *fallen behind*: the log has to be looked at.
 2. Looks are made by subscribers, from their own cursors, and shared: whoever asks for the cursor another one is
    reading waits for the same answer. So there is no second reader, and no seam between replay and live.
-3. What a look finds extends the window if it continues it, and starts it if it reached the end of the log.
+3. What a look finds extends the window if it continues it, and starts it if there is none, or if it reached the end
+   of the log. So the window follows the first who replays, and holds what those who come after it will ask for.
 4. Rings that come while the tail is behind are held. "Behind" ends with a look that reached the log's end, as it was
    when it was read; what was held then goes on from there, or shows a new hole. A ring that could not be held counts
    as a fall, and a look begun before the last fall proves nothing.
@@ -271,8 +272,8 @@ class Tail:
                 self._append(look, fresh)
                 return
         last = snapshot.last_id or ORIGIN
-        if reached == last and (top is None or top < last):
-            self.window.start(verdict.events[0].id.before() if verdict.events else cursor)
+        if (reached == last and (top is None or top < last)) or (top is None and verdict.events):
+            self.window.start(verdict.events[0].id.before() if verdict.gap else cursor)
             self._append(look, 0)
         elif verdict.state is State.WAIT and (top is None or top < last) and not verdict.events:
             self.window.start(last)  # the cursor is ahead, or nothing stands yet: follow the log's end without it

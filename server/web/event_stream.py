@@ -87,15 +87,18 @@ class EventStreamResponse(EventSourceResponse):
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
 
     async def _send_frames(self, first: bytes, send: Send) -> None:
-        await self._send_chunk(send, first)
+        is_taken = await self._send_chunk(send, first)
         async with aclosing(cast("AsyncGenerator[bytes]", self._subscription.frames())) as blocks:
-            async for block in blocks:
-                await self._send_chunk(send, block)
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+            while is_taken and (block := await anext(blocks, None)) is not None:
+                is_taken = await self._send_chunk(send, block)
+        if is_taken:
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def _send_chunk(self, send: Send, chunk: bytes) -> None:
-        with anyio.fail_after(self._send_seconds):
+    async def _send_chunk(self, send: Send, chunk: bytes) -> bool:
+        """Whether it was taken in time. If not, the response stays incomplete, and the server cuts the connection."""
+        with anyio.move_on_after(self._send_seconds) as scope:
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        return not scope.cancelled_caught
 
 
 async def _until_disconnect(receive: Receive, scope: anyio.CancelScope) -> None:

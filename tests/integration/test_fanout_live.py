@@ -176,6 +176,74 @@ async def test_readers_at_the_same_cursor_share_one_look_at_the_log(hand: Hand, 
         subscription.close()
 
 
+async def test_many_replays_of_one_log_read_each_page_about_once(redis_url: str, keys: Keys, hand: Hand):
+    async with live_side(redis_url, keys, window_bytes=65_536) as side:
+        for first in range(0, 3000, 500):
+            await hand.publish("chat", numbered(first, first + 499), token=str(first))
+        generation = (await hand.read("chat")).last_id
+        assert generation
+        before = await scripts_run(hand)
+        cursors = [EventId(generation.generation, number) for number in range(40)]
+        readers = [await side.read("chat", Start(cursor=cursor)) for cursor in cursors]
+        await until_seen(readers, 2999)
+        for cursor, reader in zip(cursors, readers, strict=True):
+            assert reader.sequences == list(range(cursor.sequence + 1, 3000))
+        # Each has a first look of its own; from there on there are twelve pages of 256, which each would read alone.
+        assert await scripts_run(hand) - before < 40 + 40 * 12 / 4
+
+
+async def test_a_stream_that_flows_while_it_is_looked_at_is_caught_up_with_by_one_look(
+    hand: Hand, side: LiveSide, monkeypatch: pytest.MonkeyPatch
+):
+    """What rings during a look is held, so that a stream that never pauses is not read for ever."""
+    await hand.publish("chat", numbered(0, 0), token="0")
+    read, reads = side.log.read, 0
+
+    async def slow_read(*args: object, **options: object) -> object:
+        nonlocal reads
+        reads += 1
+        found = await read(*args, **options)  # type: ignore[arg-type]
+        for number in range(2 * reads - 1, 2 * reads + 1):
+            await hand.publish("chat", numbered(number, number), token=str(number))
+        await wait_until(lambda: tail()._rings >= 2 * reads, description="both rings came during the look")
+        return found
+
+    def tail():
+        return side.hub._watches["chat", False].tail
+
+    monkeypatch.setattr(side.log, "read", slow_read)
+    reader = await side.read("chat")
+    await until_seen([reader], 2)
+    assert (reads, reader.sequences) == (1, [0, 1, 2])
+
+
+async def test_a_stream_that_rings_is_not_swept_and_one_that_falls_silent_is(redis_url: str, keys: Keys, hand: Hand):
+    async with live_side(redis_url, keys, sweep_seconds=60) as side:
+        await hand.publish("chat", numbered(0, 0), token="0")
+        reader = await side.read("chat")
+        await until_seen([reader], 0)
+        await hand.publish("chat", numbered(1, 1), token="1")
+        await until_seen([reader], 1)
+
+        async def swept() -> int:
+            before = (await execute(hand.client, "INFO", "commandstats"))["cmdstat_xrange"]["calls"]
+            await side.hub._sweep()
+            return (await execute(hand.client, "INFO", "commandstats"))["cmdstat_xrange"]["calls"] - before
+
+        assert await swept() == 0
+        assert await swept() == 1
+
+
+async def test_a_newcomer_whose_cursor_the_window_knows_costs_no_read(hand: Hand, side: LiveSide):
+    await hand.publish("chat", numbered(0, 0), token="0")
+    first = await side.read("chat")
+    await until_seen([first], 0)
+    before = await scripts_run(hand)
+    newcomers = [await side.read("chat", Start(cursor=ORIGIN)) for _ in range(20)]
+    await until_seen(newcomers, 0)
+    assert await scripts_run(hand) == before
+
+
 async def test_a_lost_ring_is_found_by_the_sweep_with_one_look_for_all(redis_url: str, keys: Keys, hand: Hand):
     async with live_side(redis_url, keys, sweep_seconds=0.05) as side:
         first = await hand.publish("chat", numbered(0, 0), token="1")

@@ -1,0 +1,146 @@
+"""A connection that an event stream has taken over: what it costs, and what else a client may send on it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from server.connection import StreamingConnection
+from server.streams.records import Status
+from tests.support.event_reader import reading
+from tests.support.played_worker import PlayedWorker, event
+from tests.support.real_server import RealServer, real_server
+from tests.support.waiting import wait_until
+
+END_OF_CHUNKS = b"0\r\n\r\n"
+
+
+@pytest.fixture(params=[StreamingConnection, "httptools"], ids=["handed over", "plain"])
+async def stalling(redis_url: str, worker: PlayedWorker, request: Any) -> AsyncIterator[RealServer]:
+    """A server that gives up readers after a second, on both ways out."""
+    async with real_server(redis_url, http=request.param, stall_seconds=1.0) as found:
+        yield found
+        await wait_until(lambda: found.hub.subscribers == 0, description="every subscription is closed")
+
+
+@pytest.fixture
+async def real(redis_url: str, worker: PlayedWorker) -> AsyncIterator[RealServer]:
+    async with real_server(redis_url) as found:
+        yield found
+        await wait_until(lambda: found.hub.subscribers == 0, description="every subscription is closed")
+
+
+async def create(real: RealServer) -> str:
+    return (await real.client.post("/tasks", json={"type": "free"})).json()["id"]
+
+
+def request_for(task_id: str, *, extra: str = "") -> bytes:
+    path = f"/tasks/{task_id}/events"
+    return f"GET {path} HTTP/1.1\r\nhost: test\r\naccept: text/event-stream\r\n{extra}\r\n".encode()
+
+
+async def until(reader: asyncio.StreamReader, text: bytes) -> bytes:
+    async with asyncio.timeout(5):
+        return await reader.readuntil(text)
+
+
+async def test_no_asyncio_task_waits_for_a_reader(real: RealServer):
+    task_id = await create(real)
+    before = len(asyncio.all_tasks())
+    connections = [await real.connect() for _ in range(20)]
+    for reader, writer in connections:
+        writer.write(request_for(task_id))
+        await until(reader, b"event: position")
+    assert real.hub.subscribers == 20
+    await wait_until(lambda: len(asyncio.all_tasks()) <= before, description="what answered has ended")
+    for _, writer in connections:
+        writer.close()
+
+
+async def test_a_request_sent_while_a_stream_lasts_is_answered_after_its_end(real: RealServer, worker: PlayedWorker):
+    task_id = await create(real)
+    reader, writer = await real.connect()
+    writer.write(request_for(task_id))
+    await until(reader, b"event: position")
+    writer.write(b"GET /health/live HTTP/1.1\r\nhost: test\r\n\r\n")
+    async with worker.run(task_id) as run:
+        await run.finish(Status.COMPLETED, '{"result":null}')
+    assert b"event: complete" in await until(reader, END_OF_CHUNKS)
+    assert (await until(reader, b"\r\n\r\n")).startswith(b"HTTP/1.1 200 OK")
+    writer.close()
+
+
+async def test_a_client_that_keeps_sending_while_a_stream_lasts_is_cut_off(real: RealServer):
+    task_id = await create(real)
+    reader, writer = await real.connect()
+    writer.write(request_for(task_id))
+    await until(reader, b"event: position")
+    writer.write(b"x" * 100_000)
+    with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
+        await until(reader, END_OF_CHUNKS)
+    writer.close()
+    await wait_until(lambda: real.hub.subscribers == 0, description="the subscription is closed")
+
+
+async def test_a_request_whose_body_is_still_to_come_takes_the_plain_way(real: RealServer, worker: PlayedWorker):
+    task_id = await create(real)
+    reader, writer = await real.connect()
+    writer.write(request_for(task_id, extra="content-length: 5\r\n"))
+    await until(reader, b"event: position")
+    writer.write(b"hello")
+    async with worker.run(task_id) as run:
+        await run.finish(Status.COMPLETED, '{"result":null}')
+    assert b"event: complete" in await until(reader, END_OF_CHUNKS)
+    writer.close()
+
+
+async def test_a_reader_that_asked_for_close_gets_it_after_the_end(real: RealServer, worker: PlayedWorker):
+    task_id = await create(real)
+    reader, writer = await real.connect()
+    writer.write(request_for(task_id, extra="connection: close\r\n"))
+    async with worker.run(task_id) as run:
+        await run.finish(Status.COMPLETED, '{"result":null}')
+    async with asyncio.timeout(5):
+        assert (await reader.read()).endswith(END_OF_CHUNKS)
+    writer.close()
+
+
+async def test_a_reader_that_takes_nothing_is_given_up_and_others_are_not(
+    stalling: RealServer, worker: PlayedWorker, caplog: pytest.LogCaptureFixture
+):
+    task_id = await create(stalling)
+    _, stuck = await asyncio.open_connection("127.0.0.1", stalling.port, limit=1024)
+    stuck.write(request_for(task_id))
+    await wait_until(lambda: stalling.hub.subscribers == 1, description="the stalled reader is there")
+    async with worker.run(task_id) as run, reading(stalling.client, f"/tasks/{task_id}/events") as other:
+        for number in range(100):
+            await run.emit(event("token", {"text": "x" * 100_000, "n": number}))
+        await run.flush()
+        await other.take(101)
+        await wait_until(lambda: stalling.hub.subscribers == 1, description="the stalled reader is gone", timeout=20)
+        last = await run.finish(Status.COMPLETED, '{"result":null}')
+        assert [each.id for each in await other.rest()] == [str(last)]
+    assert "Traceback" not in caplog.text
+    stuck.transport.abort()
+
+
+async def test_a_reader_that_reads_slowly_is_not_given_up(stalling: RealServer, worker: PlayedWorker):
+    task_id = await create(stalling)
+    reader, slow = await asyncio.open_connection("127.0.0.1", stalling.port, limit=16_384)
+    slow.write(request_for(task_id))
+    await wait_until(lambda: stalling.hub.subscribers == 1, description="the slow reader is there")
+    async with worker.run(task_id) as run:
+        for number in range(60):
+            await run.emit(event("token", {"text": "x" * 50_000, "n": number}))
+        await run.finish(Status.COMPLETED, '{"result":null}')
+    got = bytearray()
+    async with asyncio.timeout(30):
+        while not got.endswith(END_OF_CHUNKS):
+            # Three seconds for all of it, which is three times what a reader may take nothing for.
+            got += await reader.read(50_000)
+            await asyncio.sleep(0.05)
+    assert got.count(b"event: token") == 60
+    slow.close()
