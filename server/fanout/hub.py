@@ -164,10 +164,11 @@ class Hub:
 
     async def _first_look(self, watch: _Watch, start: Start) -> Subscription:
         tail = watch.tail
-        is_live = self._doorbells.is_connected and tail.is_current
-        cursor = await first_cursor(tail, start, starts_at_end=starts_at_end(tail.stream))
-        if is_live and tail.is_current and not tail.window.is_ended and tail.block_after(cursor) is not None:
-            # The stream is watched, goes on, and the window knows the cursor: the log could say no more.
+        is_live = self._doorbells.is_connected and tail.is_current and not tail.window.is_ended
+        cursor = await first_cursor(tail, start, starts_at_end=starts_at_end(tail.stream), is_live=is_live)
+        if is_live and tail.block_after(cursor) is not None:
+            # The stream is watched, goes on, and the window knows the cursor: the log could say no more. (There was no
+            # `await` in between: with a live window the first cursor is known at once.)
             return Subscription(tail, start, cursor=cursor, first=None, pace=self._pace, home=watch)
         look = await tail.looked(cursor)
         deadline = monotonic() + self._options.lease_seconds * _UNKNOWN_PATIENCE

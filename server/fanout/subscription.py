@@ -408,14 +408,16 @@ class Subscription:
         return b"".join([with_prefix(frame, self._start.id_prefix) for frame in frames])
 
 
-async def first_cursor(tail: Tail, start: Start, *, starts_at_end: bool) -> EventId:
-    """The cursor a subscriber begins with. Raises `LogUnavailable`."""
+async def first_cursor(tail: Tail, start: Start, *, starts_at_end: bool, is_live: bool) -> EventId:
+    """The cursor a subscriber begins with; `is_live` says that the window is current. Raises `LogUnavailable`."""
     if start.cursor is not None:
         return start.cursor
     at_end = start.at == "latest" or (start.at is None and start.last is None and starts_at_end)
     if not at_end and start.last is None:
         return ORIGIN
-    last = await tail.last_id()
+    last = tail.window.top if is_live else None
+    if last is None:
+        last = await tail.last_id()
     if start.last is None or last == ORIGIN:
         return last
     if last.sequence >= start.last:

@@ -97,6 +97,8 @@ def product_clocks(loop: VirtualLoop) -> Generator[None]:
     with (
         patch("server.fanout.subscription.monotonic", loop.time),
         patch("server.fanout.hub.monotonic", loop.time),
+        patch("server.fanout.clock.monotonic", loop.time),
+        patch("server.fanout.delivery.monotonic", loop.time),
         patch("server.streams.writer.boot_seconds", loop.time),
         patch.dict(Outbox.__init__.__kwdefaults__, {"clock": loop.time}),
     ):

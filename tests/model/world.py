@@ -30,6 +30,8 @@ LIFETIMES = Lifetimes()
 REPLICAS = ("R1", "R2")
 #: What one action takes: long enough for generations to follow the clock.
 _STEP_SECONDS = 0.02
+#: Longer than any schedule.
+_NO_HEARTBEAT = 1e6
 #: How long a failover takes at least.
 _FAILOVER_SECONDS = 1.0
 
@@ -304,6 +306,7 @@ class World:
         link, bells = self.link(name), Bells()
         client: AsyncClient = link
         log = Log(client, self.keys, lifetimes=LIFETIMES, max_events=0)
-        options = HubOptions(lease_seconds=LEASE_SECONDS)
+        # No heartbeat: a subscriber that is woken for one looks about itself, and would hide a wake that is missing.
+        options = HubOptions(lease_seconds=LEASE_SECONDS, heartbeat_seconds=_NO_HEARTBEAT)
         hub = Hub(log, bells, options=options)  # type: ignore[arg-type]
         return Replica(name, link, bells, hub)
