@@ -68,6 +68,8 @@ class StreamingConnection(HttpToolsProtocol):
     #: One for the process: its event loop serves one connection after the other.
     _framer: Final = _Framer()
     _subscription: Subscription | None = None
+    #: What goes in front of the first block, in one write.
+    _first: bytes = b""
     _early: bytes = b""
     _is_paused = False
     _keeps_alive = True
@@ -89,20 +91,27 @@ class StreamingConnection(HttpToolsProtocol):
         # The cycle's own task ends when the application returns; it must not miss the end of the response.
         cycle.disconnected = True
         self._let_go()
-        self.transport.write(self._framer.chunk(first))
+        self._first = b"%x\r\n%b\r\n" % (len(first), first)
         subscription.attach(self)
+        if self._first:  # it has nothing to say yet
+            self._write_first(b"")
         return True
 
     # The outlet of the subscription.
 
     def write(self, block: bytes) -> bool:
-        self.transport.write(self._framer.chunk(block))
+        if self._first:
+            self._write_first(self._framer.chunk(block))
+        else:
+            self.transport.write(self._framer.chunk(block))
         return not self._is_paused
 
     def finish(self) -> None:
         self._subscription = None
         if self.transport.is_closing():
             return
+        if self._first:
+            self._write_first(b"")
         self.transport.write(_END_OF_CHUNKS)
         if self._keeps_alive:
             self._take_back()
@@ -151,6 +160,10 @@ class StreamingConnection(HttpToolsProtocol):
             super().shutdown()
         else:
             self._keeps_alive = False
+
+    def _write_first(self, chunk: bytes) -> None:
+        first, self._first = self._first, b""
+        self.transport.write(first + chunk)
 
     def _let_go(self) -> None:
         self.cycle = cast("RequestResponseCycle", _Answered)
