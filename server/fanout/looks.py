@@ -31,6 +31,10 @@ class Look:
     is_lasting: bool = False
     _body: bytes | None = field(default=None, init=False, repr=False, compare=False)
 
+    def reached(self, cursor: EventId) -> EventId:
+        """The cursor of a reader that had `cursor` and has taken the events."""
+        return self.verdict.events[-1].id if self.verdict.events else cursor
+
     @property
     def body(self) -> bytes:
         """The frames as one; joined once."""

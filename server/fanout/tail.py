@@ -210,6 +210,8 @@ class Tail:
             self.window.clear()  # nobody may rest at the end of a log that lacks what its record names
         elif verdict.state is not State.LOST:
             self._extend(cursor, look, snapshot)
+        if verdict.state is State.ENDED and self.window.top == look.reached(cursor):
+            self.window.is_ended = True  # also where the look found the end and no event before it
         if self._falls == falls and self.window.top == (snapshot.last_id or ORIGIN):
             self._catch_up()
         if self.window.top != top:
@@ -261,8 +263,7 @@ class Tail:
             self.window.cut_above(last)
 
     def _extend(self, cursor: EventId, look: Look, snapshot: Snapshot) -> None:
-        verdict = look.verdict
-        reached = verdict.events[-1].id if verdict.events else cursor
+        verdict, reached = look.verdict, look.reached(cursor)
         top = self.window.top
         if reached == top and verdict.state is not State.ENDED:
             self.window.is_ended = False  # a task that runs again: its old end ends nothing

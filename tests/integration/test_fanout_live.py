@@ -93,6 +93,15 @@ async def test_a_reader_that_has_everything_of_an_ended_task_is_over_at_once(han
     other.close()
 
 
+async def test_everybody_who_comes_back_after_the_end_is_over_at_once_also_beside_another(hand: Hand, side: LiveSide):
+    record = await hand.ended()
+    end = Start(cursor=EventId(record.generation, 1))
+    found = [await side.hub.subscribe("tasks.a", end) for _ in range(3)]
+    assert [each.is_over for each in found] == [True, True, True]
+    for each in found:
+        each.close()
+
+
 async def test_a_task_nobody_knows_is_unknown_and_a_stream_that_does_not_exist_yet_waits(hand: Hand, side: LiveSide):
     with pytest.raises(Unknown, match=r"'tasks\.nobody'"):
         await side.read("tasks.nobody")
