@@ -6,6 +6,7 @@ its fate when asked again, so redis-py's own retries are off. Weak redis-py type
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, Protocol, cast
@@ -149,7 +150,7 @@ def _fault_of_options(query: str, *, may_show: bool) -> str | None:
 async def execute(client: AsyncClient, *command: str | bytes | float) -> Any:
     """Send one command. Raises `LogUnavailable` if Redis does not answer or refuses it."""
     try:
-        return await client.execute_command(*command)
+        return await _answer(client.execute_command(*command))
     except (RedisError, OSError) as error:
         raise unavailable(error) from error
 
@@ -162,7 +163,7 @@ async def execute_many(
     try:
         for command in commands:
             pipe.execute_command(*command)
-        return await pipe.execute()
+        return await _answer(pipe.execute())
     except (RedisError, OSError) as error:
         raise unavailable(error) from error
     finally:
@@ -181,9 +182,9 @@ async def run(client: AsyncClient, call: Call[T]) -> T:
     """Run a script and return what its reply means. Raises `LogUnavailable`; whether it took effect is then unknown."""
     try:
         try:
-            reply = await client.execute_command("EVALSHA", call.script.sha, *call.tail())
+            reply = await _answer(client.execute_command("EVALSHA", call.script.sha, *call.tail()))
         except NoScriptError:
-            reply = await client.execute_command("EVAL", call.script.text, *call.tail())
+            reply = await _answer(client.execute_command("EVAL", call.script.text, *call.tail()))
     except (RedisError, OSError) as error:
         raise unavailable(error) from error
     return call.parse(reply)
@@ -206,6 +207,21 @@ def unavailable(error: Exception) -> LogUnavailable:
     refused = isinstance(error, ResponseError)
     text = str(error) or type(error).__name__
     return LogUnavailable(f"Redis refused: {text}" if refused else f"Redis did not answer: {text}")
+
+
+async def _answer(answer: Awaitable[T]) -> T:
+    """Await redis-py and stay cancelled if it was.
+
+    It writes under `asyncio.wait_for`, which before Python 3.12 forgets a cancellation that comes while the written
+    command waits to be noticed (bpo-37658): the caller would go on, and whoever waits for its end would wait for ever.
+    """
+    caller = asyncio.current_task()
+    cancelled_before = caller.cancelling() if caller else 0
+    try:
+        return await answer
+    finally:
+        if caller and caller.cancelling() > cancelled_before:
+            raise asyncio.CancelledError
 
 
 def _options(name: str, socket_timeout: float | None) -> dict[str, Any]:
