@@ -69,13 +69,13 @@ class Intake:
             attempt = await self._open_unless_over(entry)
         finally:
             if attempt is None:
-                await self.close(entry)
+                self.close(entry)
         return attempt
 
-    async def close(self, entry: QueueEntry) -> None:
+    def close(self, entry: QueueEntry) -> None:
         """Let the task go: its attempt has ended. May be called again."""
         if self._open.get(entry.task_id) == entry:
-            await self._doorbells.unwatch(self._shared.keys.control(entry.task_id))
+            self._doorbells.unwatch(self._shared.keys.control(entry.task_id))
             del self._open[entry.task_id]
 
     def unpark(self) -> list[QueueEntry]:

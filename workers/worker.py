@@ -185,7 +185,7 @@ class Worker:
     async def _release(self, entry: QueueEntry) -> None:
         self._busy.discard(entry)
         self._mind_slots()
-        await self._intake.close(entry)
+        self._intake.close(entry)
 
     @property
     def _free_slots(self) -> int:

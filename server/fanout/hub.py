@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from time import monotonic
 from typing import Final
@@ -53,7 +53,7 @@ class _Watch:
 
     __slots__ = ("_hub", "key", "ready", "tail", "users")
 
-    def __init__(self, hub: Hub, key: tuple[str, bool], tail: Tail, ready: Awaitable[None]) -> None:
+    def __init__(self, hub: Hub, key: tuple[str, bool], tail: Tail, ready: asyncio.Future[None]) -> None:
         self._hub = hub
         self.key = key
         self.tail = tail
@@ -84,7 +84,6 @@ class Hub:
         self._clock = Clock(self._subscriptions, tick_seconds=min(_TICK_SECONDS, options.heartbeat_seconds / 4))
         self._is_draining = False
         self._swept_at = monotonic()
-        self._unwatching: set[asyncio.Task[None]] = set()
         doorbells.on_connect = self._look_everywhere
 
     @property
@@ -157,8 +156,7 @@ class Hub:
             window_bytes=self._options.window_bytes,
             on_wake=self._delivery.wake,
         )
-        listening = self._doorbells.watch(self._log.keys.bell(stream), lambda payload: self._ring(stream, payload))
-        ready = asyncio.create_task(listening, name=f"watch {stream}")
+        ready = self._doorbells.watch(self._log.keys.bell(stream), lambda payload: self._ring(stream, payload))
         self._watches[key] = watch = _Watch(self, key, tail, ready)
         return watch
 
@@ -186,13 +184,7 @@ class Hub:
         self._watches.pop(watch.key, None)
         stream, all_attempts = watch.key
         if (stream, not all_attempts) not in self._watches:
-            leaving = asyncio.ensure_future(self._unwatch(stream))
-            self._unwatching.add(leaving)
-            leaving.add_done_callback(self._unwatching.discard)
-
-    async def _unwatch(self, stream: str) -> None:
-        if not any((stream, all_attempts) in self._watches for all_attempts in (False, True)):
-            await self._doorbells.unwatch(self._log.keys.bell(stream))
+            self._doorbells.unwatch(self._log.keys.bell(stream))
 
     def _ring(self, stream: str, payload: bytes) -> None:
         for all_attempts in (False, True):

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, Protocol, cast
 from urllib.parse import parse_qsl, urlsplit
 
+import hiredis
 import redis
 import redis.asyncio
 from redis.asyncio.retry import Retry as AsyncRetry
@@ -41,6 +42,14 @@ class AsyncPubSub(Protocol):
     async def aclose(self) -> None: ...
 
 
+class AsyncConnection(Protocol):
+    """What is used of one connection of redis-py."""
+
+    async def connect(self) -> None: ...
+    async def can_read(self) -> bool: ...
+    async def disconnect(self, nowait: bool = ...) -> None: ...  # noqa: FBT001 (redis-py's signature)
+
+
 class AsyncClient(Protocol):
     """What is used of redis-py's asyncio client."""
 
@@ -63,6 +72,8 @@ _CONNECT_TIMEOUT_SECONDS: Final = 2.0
 #: Enough to keep Redis busy from one process; more would only queue there.
 _MAX_CONNECTIONS: Final = 32
 _POOL_TIMEOUT_SECONDS: Final = 10
+#: One command as Redis reads it. hiredis types the argument as a tuple of one.
+pack: Final = cast("Callable[[tuple[str | bytes | float, ...]], bytes]", hiredis.pack_command)  # pyright: ignore[reportUnknownMemberType]
 _SCHEMES: Final = ("redis://", "rediss://", "unix://")
 _DATABASE: Final = re.compile(r"/?|/[0-9]{1,9}")
 #: Those of TLS, `ssl_…`, besides; the others are set here or would make redis-py fail at the first command.
@@ -99,6 +110,20 @@ def connect_sync(url: str, *, name: str) -> SyncClient:
         check_url(url), **_options(name, _COMMAND_TIMEOUT_SECONDS), retry=Retry(NoBackoff(), 0)
     )
     return cast("SyncClient", client)
+
+
+def new_connection(client: AsyncClient) -> AsyncConnection:
+    """A connection as the client's pool makes them, outside of the pool and not dialled yet."""
+    pool: Any = cast("Any", client).connection_pool
+    return cast("AsyncConnection", pool.make_connection())
+
+
+def transport_of(connection: AsyncConnection) -> asyncio.Transport:
+    """The transport of a dialled connection.
+
+    The only private name of redis-py in use, which is why it is held to one minor; no public one leads to the socket.
+    """
+    return cast("asyncio.Transport", cast("Any", connection)._writer.transport)  # noqa: SLF001
 
 
 def check_url(url: str) -> str:

@@ -441,7 +441,7 @@ async def test_events_arrive_by_the_sweep_while_the_doorbell_is_dead(redis_url: 
     async with live_side(redis_url, keys, sweep_seconds=0.1) as side:
         reader = await side.read("chat")
         await reader.until("position")
-        side.bells._listeners.clear()  # rings come to nobody
+        side.bells.unwatch(keys.bell("chat"))  # rings come to nobody
         await hand.publish("chat", numbered(0, 3), token="1")
         await until_seen([reader], 3)
         assert reader.sequences == [0, 1, 2, 3]

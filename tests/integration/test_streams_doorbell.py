@@ -3,62 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 
 import pytest
 
 from server.streams import doorbell
 from server.streams.connections import AsyncClient, connect, execute
-from server.streams.doorbell import Doorbells
 from server.streams.keys import Keys
+from tests.support.ears import channels, ears, listening, rings, until_ears
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
-
-
-@dataclass
-class Listening:
-    """Doorbells that run, and what they told."""
-
-    bells: Doorbells
-    rung: list[bytes] = field(default_factory=list[bytes])
-    told: list[str] = field(default_factory=list[str])
-
-    async def until_connected(self) -> None:
-        await wait_until(lambda: self.bells.is_connected, description="the doorbell is connected", timeout=10)
-
-
-@asynccontextmanager
-async def listening(url: str, *, connected: bool = True) -> AsyncGenerator[Listening]:
-    client = connect(url, name="bells", socket_timeout=None)
-    found = Listening(Doorbells(client, home="home"))
-    found.bells.on_connect = lambda: found.told.append("connected")
-    found.bells.on_disconnect = lambda: found.told.append("disconnected")
-    running = asyncio.create_task(found.bells.run())
-    if connected:
-        await found.until_connected()
-    yield found
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
-    await client.aclose()
-
-
-async def ears(client: AsyncClient, channel: str) -> int:
-    """How many connections Redis would ring on this channel."""
-    return (await execute(client, "PUBSUB", "SHARDNUMSUB", channel))[1]
-
-
-async def until_ears(client: AsyncClient, channel: str, count: int) -> None:
-    async def are_so_many() -> bool:
-        return await ears(client, channel) == count
-
-    await wait_until(are_so_many, description=f"{count} connections listen to {channel!r}")
-
-
-async def rings(client: AsyncClient, channel: str, payload: str, found: Listening) -> None:
-    await execute(client, "SPUBLISH", channel, payload)
-    await wait_until(lambda: payload.encode() in found.rung, description=f"{payload!r} arrives")
 
 
 async def test_a_watched_channel_rings_at_once_and_a_left_one_no_more(client: AsyncClient, redis_url: str):
@@ -66,7 +19,7 @@ async def test_a_watched_channel_rings_at_once_and_a_left_one_no_more(client: As
         await found.bells.watch("a", found.rung.append)
         assert await ears(client, "a") == 1
         await rings(client, "a", "1", found)
-        await found.bells.unwatch("a")
+        found.bells.unwatch("a")
         await until_ears(client, "a", 0)
         assert found.bells.watched == 0
 
@@ -86,7 +39,8 @@ async def test_a_channel_that_is_left_and_watched_again_at_once_still_rings(clie
     async with listening(redis_url) as found:
         await found.bells.watch("a", found.rung.append)
         for number in range(20):
-            await asyncio.gather(found.bells.unwatch("a"), found.bells.watch("a", found.rung.append))
+            found.bells.unwatch("a")
+            await found.bells.watch("a", found.rung.append)
             await rings(client, "a", str(number), found)
 
 
@@ -157,12 +111,9 @@ async def test_no_channel_is_left_subscribed_in_redis(client: AsyncClient, redis
         for number in range(5):
             await found.bells.watch(keys.bell(str(number)), found.rung.append)
         for number in range(5):
-            await found.bells.unwatch(keys.bell(str(number)))
-
-        async def channels() -> list[bytes]:
-            return await execute(client, "PUBSUB", "SHARDCHANNELS")
+            found.bells.unwatch(keys.bell(str(number)))
 
         async def only_home() -> bool:
-            return await channels() == [b"home"]
+            return await channels(client) == {b"home"}
 
         await wait_until(only_home, description="only home is left")

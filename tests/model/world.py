@@ -69,10 +69,13 @@ class Bells:
         self.on_connect: Callable[[], None] = lambda: None
         self.is_connected = True
 
-    async def watch(self, channel: str, listener: Listener, *, timeout_seconds: float = 5.0) -> None:
+    def watch(self, channel: str, listener: Listener, *, timeout_seconds: float = 5.0) -> asyncio.Future[None]:
         self.listener = listener
+        ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        ready.set_result(None)
+        return ready
 
-    async def unwatch(self, channel: str) -> None:
+    def unwatch(self, channel: str) -> None:
         self.listener = None
 
     def bring(self, payload: bytes) -> None:
