@@ -50,9 +50,13 @@ check: setup
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
-## bench: what the inner parts cost on this machine, as a table
-bench: setup
-	$(BIN)/python -m benchmarks
+$(VENV)/.bench: $(VENV)/.installed requirements/bench.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
+	@touch $@
+
+## bench: measure Reprise, Nchan and the tutorial design here, into docs/benchmarks.* (BENCH_ARGS="--only b")
+bench: $(VENV)/.bench
+	$(BIN)/python -m benchmarks $(or $(BENCH_ARGS),--output docs)
 
 ## format: rewrite the code as ruff wants it
 format: setup
@@ -77,6 +81,7 @@ lock:
 	$(COMPILE) -o requirements/dev.txt -c requirements/runtime.txt --extra dev \
 		pyproject.toml requirements/old-python.in requirements/dev.in
 	$(COMPILE) -o requirements/build.txt -c requirements/dev.txt requirements/build.in
+	$(COMPILE) -o requirements/bench.txt -c requirements/dev.txt requirements/bench.in
 
 ## clean: remove the virtual environment, caches and what `reprise dev` kept
 clean:

@@ -1,135 +1,124 @@
-"""`make bench`: what the inner parts cost, on this machine, now.
+"""`make bench`, or `python -m benchmarks`: measure Reprise and its rivals on this machine, now.
 
-Pure parts are timed alone, in process time. The writer is timed against a real server of its own on a unix socket, and
-the log is counted afterwards: a run that lost or doubled an event fails. Figures are for comparing two versions on one
-machine in one sitting; they say nothing about another.
+Nothing here asserts a time. A lost, doubled or reordered event, or a program that fails, is an exit code above 0.
 """
 
 from __future__ import annotations
 
-import asyncio
-import platform
+import shlex
 import sys
-from collections.abc import Callable
-from statistics import median
-from time import perf_counter, process_time
-from typing import Final
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Final
 
+import typer
 from rich.console import Console
-from rich.progress import track
 
-from benchmarks.redis_process import running_redis
-from server.fanout.bell import parse_ring
-from server.fanout.frames import event_frame
-from server.fanout.window import Window
-from server.streams import calls
-from server.streams.announcements import Announcer
-from server.streams.calls import Lifetimes
-from server.streams.connections import connect, execute, run
-from server.streams.event import Draft, Event
-from server.streams.ids import EventId
-from server.streams.keys import Keys
-from server.streams.lease import Lease, boot_seconds
-from server.streams.log import Log
-from server.streams.names import task_stream
-from server.streams.records import Status
-from server.streams.tasks import NewTask, TaskStore
-from server.streams.writer import StreamWriter, WriterOptions
+from benchmarks.machine import allow_many_files, ensure_programs, facts, versions
+from benchmarks.peers.peer import Design
+from benchmarks.peers.processes import Unusable
+from benchmarks.peers.redis import REDIS_OPTIONS
+from benchmarks.report.document import Circumstances, parts, write_data, write_page
+from benchmarks.runner import Plan, run_plan
+from benchmarks.scenarios.catalogue import SCENARIOS
+from benchmarks.scenarios.scenario import Scenario
+from benchmarks.stage import Placement
 
-_ROUNDS: Final = 5
-_EVENTS: Final = 20_000
-_LEASE_MS: Final = 60_000
-_DATA: Final = '{"text":"' + "x" * 140 + '"}'
-_TOKEN: Final = Event(EventId(1_795_343_970_123, 57), "token", _DATA)
-_RING: Final = b"1795343970123-57 - - 8\n" + b"".join(
-    b"token 1795343970123 0 %d\n%s" % (len(_DATA), _DATA.encode()) for _ in range(8)
-)
+_MICRO: Final = "micro"
+_KEYS: Final = [each.key for each in SCENARIOS]
+_DESIGNS: Final = [each.value for each in Design]
 
-Measurement = Callable[[], float]
-
-
-def frame() -> float:
-    """Microseconds to encode one event."""
-    return _each(lambda: event_frame(_TOKEN))
-
-
-def ring() -> float:
-    """Microseconds per event to read a ring of eight."""
-    return _each(lambda: parse_ring(_RING)) / 8
-
-
-def window() -> float:
-    """Microseconds to append one frame to a full window and serve the one behind the cursor."""
-    held = Window(262_144)
-    held.start(EventId(1, 0))
-    encoded = event_frame(_TOKEN)
-
-    def step() -> None:
-        top = held.top or EventId(1, 0)
-        held.append(top.next(), encoded)
-        held.after(top)
-
-    return _each(step)
-
-
-def append() -> float:
-    """Events per second through one writer into Redis, each checked to be in the log once."""
-    with running_redis() as url:
-        return asyncio.run(_append(url))
-
-
-async def _append(url: str) -> float:
-    client, keys, lifetimes = connect(url, name="benchmark"), Keys(), Lifetimes()
-    log = Log(client, keys, lifetimes=lifetimes, max_events=0)
-    store = TaskStore(client, keys, Announcer(log), lifetimes=lifetimes, may_judge_expired=lambda: True)
-    task = await store.create(NewTask("benchmark", {}))
-    asked_at = boot_seconds()
-    claim = calls.claim(
-        keys, task.id, nonce="benchmark", worker="benchmark", lease_ms=_LEASE_MS, entropy=0, lifetimes=lifetimes,
-        may_take_expired=False,
-    )  # fmt: skip
-    claimed = await run(client, claim)
-    if claimed.record is None:
-        raise SystemExit(f"The benchmark's own task was not claimed: {claimed.outcome!r}.")
-    lease = Lease(_LEASE_MS / 1000, asked_at=asked_at)
-    options = WriterOptions(lifetimes, max_events=0, lease_ms=_LEASE_MS)
-    began = perf_counter()
-    async with StreamWriter(client, keys, claimed.record, nonce="benchmark", lease=lease, options=options) as writer:
-        for _ in range(_EVENTS):
-            await writer.emit(Draft("token", _DATA))
-        await writer.finish(Status.COMPLETED, "{}")
-    seconds = perf_counter() - began
-    stored: int = await execute(client, "XLEN", keys.log(task_stream(task.id)))
-    await client.aclose()
-    if stored != _EVENTS + 2:
-        raise SystemExit(f"The log holds {stored} events instead of {_EVENTS + 2}: the figures mean nothing.")
-    return _EVENTS / seconds
-
-
-def _each(step: Callable[[], object]) -> float:
-    began = process_time()
-    for _ in range(_EVENTS):
-        step()
-    return (process_time() - began) / _EVENTS * 1e6
-
-
-_MEASUREMENTS: Final[tuple[tuple[str, str, Measurement], ...]] = (
-    ("encode a frame", "µs", frame),
-    ("read a ring, per event", "µs", ring),
-    ("append to a window and serve", "µs", window),
-    ("one writer into Redis", "events/s", append),
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
-def main() -> None:
+@app.command(
+    epilog="Scenarios: " + "; ".join(f"{each.key}: {each.title}" for each in SCENARIOS) + f"; {_MICRO}: inner parts."
+)
+def main(
+    only: Annotated[
+        str, typer.Option(help=f"Scenarios to run, with commas between them, or {_MICRO}.", metavar="A,B")
+    ] = ",".join(_KEYS),
+    rounds: Annotated[int, typer.Option(min=1, help="How often each scenario is run.")] = 3,
+    peers: Annotated[
+        str, typer.Option(help="Whom to run: fewer than all where one cannot be installed.", metavar="A,B")
+    ] = ",".join(_DESIGNS),
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Folder whose benchmarks.md gets the tables, with JSON and plot beside it.", file_okay=False),
+    ] = None,
+) -> None:
+    """Measure Reprise, Nchan with Redis, and one XREAD per client, each in turn, and print the tables.
+
+    Starts everything it needs on loopback ports and ends it again; as root on Debian it installs what is missing
+    (nginx with Nchan, redis-server).
+    """
     console = Console(stderr=True)
-    rows: list[str] = []
-    for name, unit, measure in track(_MEASUREMENTS, description="Measuring", console=console):
-        found = [measure() for _ in range(_ROUNDS)]
-        rows.append(f"| {name} | {median(found):,.2f} | {min(found):,.2f} | {max(found):,.2f} | {unit} |")
-    sys.stdout.write(f"\nPython {platform.python_version()}, {platform.machine()}, median of {_ROUNDS} rounds\n\n")
-    sys.stdout.write("| part | median | least | most | |\n|---|---|---|---|---|\n" + "\n".join(rows) + "\n")
+    try:
+        if only == _MICRO:
+            from benchmarks.micro import measure_parts  # noqa: PLC0415 (the product's inner parts, only when asked for)
+
+            sys.stdout.write(measure_parts(console=console))
+            return
+        plan = Plan(_scenarios(only), _designs(peers), rounds)
+        allow_many_files()
+        with console.status("Looking for programs, installing what is missing"):
+            ensure_programs(plan.designs)
+        is_sound = _run(plan, output, console)
+    except Unusable as refused:
+        console.print(f"benchmarks: {refused}", markup=False, highlight=False)
+        raise typer.Exit(2) from None
+    except KeyboardInterrupt:
+        console.print("benchmarks: stopped; nothing is left running.")
+        raise typer.Exit(130) from None
+    if not is_sound:
+        raise typer.Exit(1)
+
+
+def _run(plan: Plan, output: Path | None, console: Console) -> bool:
+    """Run and report; returns whether every run was sound."""
+    began = time.monotonic()
+    results, failures = run_plan(plan, console=console)
+    circumstances = Circumstances(
+        command=shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]]),
+        date=f"{datetime.now(UTC):%Y-%m-%d}",
+        minutes=(time.monotonic() - began) / 60,
+        rounds=plan.rounds,
+        placement=str(Placement.of_this_machine()),
+        machine=facts(),
+        versions=versions(plan.designs),
+        redis_options=REDIS_OPTIONS,
+    )
+    generated = parts(results, circumstances)
+    sys.stdout.write("\n" + "\n\n".join(generated.values()) + "\n")
+    for failure in failures:
+        console.print(f"benchmarks: {failure}", style="red", markup=False, highlight=False)
+    if failures:
+        return False
+    if output:
+        write_page(output, generated)
+        write_data(output, results, circumstances)
+    return True
+
+
+def _scenarios(only: str) -> list[Scenario]:
+    wanted = [each.strip() for each in only.split(",")]
+    if unknown := [each for each in wanted if each not in _KEYS]:
+        raise Unusable(f"There is no scenario {unknown[0]!r}. Choose from {', '.join(_KEYS)}, or {_MICRO} alone.")
+    return [each for each in SCENARIOS if each.key in wanted]
+
+
+def _designs(peers: str) -> list[Design]:
+    wanted = [each.strip() for each in peers.split(",")]
+    if unknown := [each for each in wanted if each not in _DESIGNS]:
+        raise Unusable(f"There is no peer {unknown[0]!r}. Choose from {', '.join(_DESIGNS)}.")
+    return [each for each in Design if each.value in wanted]
 
 
 if __name__ == "__main__":
-    main()
+    app()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-LOCKS = ("requirements/runtime.txt", "requirements/dev.txt", "requirements/build.txt")
+LOCKS = ("requirements/runtime.txt", "requirements/dev.txt", "requirements/build.txt", "requirements/bench.txt")
 WEB = ("starlette", "uvicorn", "sse_starlette")
 
 

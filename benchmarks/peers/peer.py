@@ -1,0 +1,94 @@
+"""What a scenario sees of a contender, and where it is put."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Protocol
+
+from benchmarks.load import child
+from benchmarks.load.spec import Emission, Go, Published, PublishSpec, Ready
+
+
+class Design(Enum):
+    """A contender; the value is its name on the command line and in the results."""
+
+    REPRISE = "reprise"
+    NCHAN = "nchan"
+    TUTORIAL = "tutorial"
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where a peer runs."""
+
+    folder: Path
+    #: Processors of the server, of what writes, and of everything else; empty: wherever the kernel likes.
+    server_cpus: tuple[int, ...] = ()
+    writer_cpus: tuple[int, ...] = ()
+    other_cpus: tuple[int, ...] = ()
+
+
+class Publication(Protocol):
+    """Streams that are ready to be subscribed to and written."""
+
+    #: Where each stream is read.
+    paths: tuple[str, ...]
+
+    def go(self, at_ns: int) -> None:
+        """Write the events from this monotonic time on."""
+        ...
+
+    def wait(self, within_seconds: float) -> None:
+        """Return once all events are where a subscriber can get them."""
+        ...
+
+
+class Peer(Protocol):
+    """A running contender. A context manager made it; leaving that ends it."""
+
+    host: str
+    port: int
+    #: What ends a line of its event streams.
+    line_end: bytes
+
+    def prepare(self, emission: Emission) -> Publication:
+        """Make streams. Called once."""
+        ...
+
+    def accounts(self) -> dict[str, list[int]]:
+        """The processes by what they do: `server`, `redis`, `writers`."""
+        ...
+
+    def kill_server(self) -> int:
+        """kill -9; returns when, in monotonic nanoseconds."""
+        ...
+
+    def restart_server(self) -> None:
+        """A fresh server process on the same port, started at once and not waited for."""
+        ...
+
+
+class PublisherPublication:
+    """For peers that a publisher process writes to."""
+
+    def __init__(self, publisher: child.Child, paths: tuple[str, ...]) -> None:
+        self.paths = paths
+        self._publisher = publisher
+
+    def go(self, at_ns: int) -> None:
+        self._publisher.tell(Go(at_ns))
+
+    def wait(self, within_seconds: float) -> None:
+        self._publisher.hear(Published, within_seconds=within_seconds)
+
+
+@contextlib.contextmanager
+def running_publisher(spec: PublishSpec) -> Generator[child.Child]:
+    """A publisher that is connected."""
+    with child.running("benchmarks.load.publishing", spec) as publisher:
+        publisher.hear(Ready, within_seconds=20)
+        yield publisher
