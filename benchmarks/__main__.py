@@ -20,6 +20,7 @@ from benchmarks.peers.peer import Design
 from benchmarks.peers.processes import Unusable
 from benchmarks.peers.redis import REDIS_OPTIONS
 from benchmarks.report.document import Circumstances, parts, write_data, write_page
+from benchmarks.report.plot import draw
 from benchmarks.runner import Plan, run_plan
 from benchmarks.scenarios.catalogue import SCENARIOS
 from benchmarks.scenarios.scenario import Scenario
@@ -103,6 +104,7 @@ def _run(plan: Plan, output: Path | None, console: Console) -> bool:
     if output:
         write_page(output, generated)
         write_data(output, results, circumstances)
+        draw(output, results)
     return True
 
 
