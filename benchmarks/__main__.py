@@ -6,6 +6,7 @@ Nothing here asserts a time. A lost, doubled or reordered event, or a program th
 from __future__ import annotations
 
 import shlex
+import signal
 import sys
 import time
 from datetime import UTC, datetime
@@ -60,6 +61,9 @@ def main(
     (nginx with Nchan, redis-server).
     """
     console = Console(stderr=True)
+    # Also where a shell started us in the background, which ignores SIGINT. Programs must be ended on the way out.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         if only == _MICRO:
             from benchmarks.micro import measure_parts  # noqa: PLC0415 (the product's inner parts, only when asked for)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.peers.processes import Program, free_port, listens, running, start
+from server.dev.valkey import find_program
 
 #: What differs from the defaults. Nothing is written to disk, because nobody's disk is measured; connections suffice
 #: for one per subscriber, which the tutorial's design needs.
@@ -36,7 +37,7 @@ class Redis:
 
 
 def find_redis() -> str | None:
-    """Debian's redis-server, which every peer gets."""
+    """Debian's redis-server, which every peer gets in a run that is published."""
     return shutil.which("redis-server")
 
 
@@ -45,7 +46,9 @@ def running_redis(folder: Path, *, cpus: Iterable[int] = ()) -> Generator[Redis]
     """A server that is ended, and its data forgotten, afterwards."""
     port = free_port()
     options = [part for name, value in REDIS_OPTIONS.items() for part in (f"--{name}", value)]
-    program = start("redis", [find_redis() or "redis-server", "--port", str(port), *options], folder=folder, cpus=cpus)
+    # Tests and inner parts are content with the embedded server.
+    command = [find_redis() or find_program(), "--port", str(port), *options]
+    program = start("redis", command, folder=folder, cpus=cpus)
     with running(program):
         program.wait_until(lambda: listens(port), what="listen")
         yield Redis(program, port)

@@ -113,9 +113,13 @@ class Reprise:
     def call(self, method: str, path: str, body: object = None) -> Any:
         """One request to the server; returns the JSON of the answer. Raises `Unusable` for a refusal."""
         text = None if body is None else json.dumps(body)
-        self._connection.request(method, path, text, {"Content-Type": "application/json"} if text else {})
-        answer = self._connection.getresponse()
-        said = answer.read()
+        try:
+            self._connection.request(method, path, text, {"Content-Type": "application/json"} if text else {})
+            answer = self._connection.getresponse()
+            said = answer.read()
+        except OSError:
+            self._connection.close()  # the next call dials again
+            raise
         if answer.status >= 300:
             raise Unusable(f"{method} {path} was answered {answer.status}: {said[:300]!r}.")
         return json.loads(said)
