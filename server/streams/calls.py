@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from server.streams.event import Draft, Event, decode_entries
 from server.streams.ids import ORIGIN, EventId, decode_event_id
@@ -21,6 +21,8 @@ from server.streams.records import StreamRecord, TaskRecord
 
 T = TypeVar("T")
 Argument = str | bytes | int
+
+_PRELUDE_HERE: Final = "-- @prelude\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +49,17 @@ class Call(Generic[T]):
 
 @cache
 def script(name: str) -> Script:
-    """The script of that name with the prelude in front."""
+    """The script of that name with what it shares with others."""
     folder = files("server.streams") / "scripts"
-    text = (folder / "_prelude.lua").read_text() + (folder / f"{name}.lua").read_text()
+    return joined(name, lambda file: (folder / f"{file}.lua").read_text())
+
+
+def joined(name: str, source: Callable[[str], str]) -> Script:
+    """Put a script together from the texts of its files."""
+    body, prelude = source(name), source("_prelude")
+    # To make the prelude's functions takes Redis as long as an append; a script that can do without says where it goes.
+    rest = body.replace(_PRELUDE_HERE, prelude) if _PRELUDE_HERE in body else prelude + body
+    text = source("_ring") + rest
     return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
@@ -79,7 +89,12 @@ class Reply:
     id: EventId = ORIGIN
 
 
+_STORED: Final = Reply("stored")
+
+
 def _reply(raw: Sequence[Any]) -> Reply:
+    if raw == b"stored":
+        return _STORED
     has_id = len(raw) > 1 and isinstance(raw[1], bytes) and b"-" in raw[1]
     return Reply(raw[0].decode(), decode_event_id(raw[1]) if has_id else ORIGIN)
 
@@ -94,36 +109,70 @@ class Batch:
     is_terminal: bool = False
 
 
-def append(
-    keys: Keys,
-    task_id: str,
-    batch: Batch,
-    *,
-    mode: str,
-    expected: EventId,
-    nonce: str,
-    values: Mapping[str, str],
-    lifetimes: Lifetimes,
-    refresh: bool,
-    max_events: int,
-    highest: int,
-    lease_ms: int,
-) -> Call[Reply]:
-    """Append a batch, repair the log (`mode="repair"`), or finish (a batch with a terminal event).
+class WriterCalls:
+    """The calls of one writer. What they have in common is put together once: a busy task makes thousands."""
 
-    Outcomes: stored; differs, lost, fenced, closed with the log's last id (docs/protocol.md says what each means).
-    """
-    stream = task_stream(task_id)
-    pairs = [text for item in values.items() for text in item]
-    events = [text for each in batch.drafts for text in (each.type, each.data)]
-    log_ms = lifetimes.retention_ms if batch.is_terminal else lifetimes.live_ms
-    record_ms = lifetimes.record_ms if batch.is_terminal else lifetimes.live_ms
-    args = (
-        keys.bell(stream), mode, str(expected), nonce, batch.generation,
-        batch.first_sequence, len(batch.drafts), int(batch.is_terminal),
-        log_ms, record_ms, int(refresh), max_events, highest, lease_ms, len(pairs), *pairs, *events,
-    )  # fmt: skip
-    return Call(script("append"), (keys.log(stream), keys.record(task_id)), args, _reply)
+    def __init__(
+        self, keys: Keys, task_id: str, *, generation: int, nonce: str, lease_ms: int, lifetimes: Lifetimes
+    ) -> None:
+        stream = task_stream(task_id)
+        self._keys = (keys.log(stream), keys.record(task_id))
+        self._bell = keys.bell(stream)
+        self._generation = generation
+        self._nonce = nonce
+        self._lease_ms = lease_ms
+        self._lifetimes = lifetimes
+
+    def append(
+        self,
+        batch: Batch,
+        *,
+        expected: EventId,
+        values: Mapping[str, str] | None = None,
+        refreshes: bool = False,
+        trim_to: int = 0,
+    ) -> Call[Reply]:
+        """Append a batch, or finish (a batch with a terminal event). Nothing is trimmed with `trim_to=0`.
+
+        Outcomes: stored; differs, lost, fenced, closed with the log's last id (docs/protocol.md says what each means).
+        """
+        extras: tuple[Argument, ...] = ()
+        if values or refreshes or trim_to or batch.is_terminal:
+            lives = self._lives(batch) if refreshes or batch.is_terminal else (0, 0)
+            extras = (int(batch.is_terminal), *lives, trim_to, *_flat(values or {}))
+        args = (self._bell, self._nonce, str(expected), len(extras), *extras, *_triples(batch))
+        return Call(script("append"), self._keys, args, _reply)
+
+    def repair(self, batch: Batch, *, values: Mapping[str, str], highest: int, max_events: int) -> Call[Reply]:
+        """Write the log back from `batch`, and the record from `values`. Outcomes: stored, fenced.
+
+        `highest` is the highest sequence the writer ever gave out; `max_events` how many the log may keep, 0 for all.
+        """
+        pairs = _flat(values)
+        args = (
+            self._bell, self._nonce, self._generation, highest, int(batch.is_terminal), *self._lives(batch), max_events,
+            self._lease_ms, len(pairs), *pairs, *_triples(batch),
+        )  # fmt: skip
+        return Call(script("repair"), self._keys, args, _reply)
+
+    def _lives(self, batch: Batch) -> tuple[int, int]:
+        """How long log and record are to live, ms."""
+        lifetimes = self._lifetimes
+        if batch.is_terminal:
+            return lifetimes.retention_ms, lifetimes.record_ms
+        return lifetimes.live_ms, lifetimes.live_ms
+
+
+def _triples(batch: Batch) -> list[str]:
+    """Id, type and data of each event."""
+    generation, found = f"{batch.generation}-", list[str]()
+    for sequence, draft in enumerate(batch.drafts, batch.first_sequence):
+        found += (f"{generation}{sequence}", draft.type, draft.data)
+    return found
+
+
+def _flat(values: Mapping[str, str]) -> list[str]:
+    return [text for item in values.items() for text in item]
 
 
 def publish(
@@ -232,8 +281,7 @@ def create(keys: Keys, task_id: str, *, body: str, values: Mapping[str, str], li
     def parse(raw: Sequence[Any]) -> Created:
         return Created(raw[0].decode(), TaskRecord.decode(task_id, raw[1]) if len(raw) > 1 else None)
 
-    pairs = [text for item in values.items() for text in item]
-    return Call(script("create"), (keys.record(task_id),), (lifetimes.live_ms, body, *pairs), parse)
+    return Call(script("create"), (keys.record(task_id),), (lifetimes.live_ms, body, *_flat(values)), parse)
 
 
 def start(keys: Keys, task_id: str, *, rerun_of: int | None, lifetimes: Lifetimes) -> Call[Reply]:
@@ -323,5 +371,4 @@ def read(keys: Keys, stream: str, *, first: EventId, last: EventId | None, limit
 
 def amend(keys: Keys, task_id: str, values: Mapping[str, str]) -> Call[Reply]:
     """Change fields of a record if it exists. Outcomes: amended, missing."""
-    pairs = [text for item in values.items() for text in item]
-    return Call(script("amend"), (keys.record(task_id),), tuple(pairs), _reply)
+    return Call(script("amend"), (keys.record(task_id),), tuple(_flat(values)), _reply)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 from server.streams import calls
-from server.streams.calls import Batch, Call, Lifetimes, Reply
+from server.streams.calls import Batch, Call, Lifetimes, Reply, WriterCalls
 from server.streams.connections import AsyncClient, run
 from server.streams.errors import Fenced, LogUnavailable
 from server.streams.event import ATTEMPT, Draft
@@ -29,6 +29,8 @@ _log = logging.getLogger(__name__)
 #: Above this `emit` waits: a task that outruns Redis must slow down, not grow.
 _MAX_UNSENT_EVENTS: Final = 4000
 _MAX_UNSENT_BYTES: Final = 4 << 20
+#: Redis trims whole nodes of a hundred entries, so asking it more often than about once a node is for nothing.
+_EVENTS_PER_TRIM: Final = 64
 _REFRESH_SECONDS: Final = 30.0
 _BACKOFF_SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
 #: Decided by the scripts or by other processes: a writer must not write its old copy back.
@@ -68,6 +70,14 @@ class StreamWriter:
         self._nonce = nonce
         self._lease = lease
         self._options = options
+        self._calls = WriterCalls(
+            keys,
+            record.id,
+            generation=record.generation,
+            nonce=nonce,
+            lease_ms=options.lease_ms,
+            lifetimes=options.lifetimes,
+        )
         self._outbox = Outbox(record.generation, Draft(ATTEMPT, record.values["opening"]))
         #: The writer's copy of the record, from which a lost one is written back.
         self._values = {name: value for name, value in record.values.items() if name not in _NOT_OURS}
@@ -190,7 +200,7 @@ class StreamWriter:
             return
         batch = self._outbox.next_batch()
         changed = dict(self._changed) if batch.is_terminal or not self._outbox.is_closed else {}
-        reply = await run(self._client, self._append_call(batch, "append", changed))
+        reply = await run(self._client, self._append_call(batch, changed))
         conclusion = self._outbox.conclude(batch, reply)
         if conclusion is Conclusion.STORED:
             # After "differs" the fields are sent once more: they may belong to a part that was not stored. Not so with
@@ -214,31 +224,35 @@ class StreamWriter:
     async def _repair(self) -> None:
         batch = self._outbox.repair_batch()
         _log.warning("Redis lost data of task %s; writing %d events back", self._task_id, len(batch.drafts))
-        reply = await run(self._client, self._append_call(batch, "repair", self._values))
+        call = self._calls.repair(
+            batch,
+            values=self._values,
+            highest=self._outbox.last_id.sequence,
+            max_events=self._options.max_events,
+        )
+        reply = await run(self._client, call)
         if reply.outcome != "stored":
             self.fence(f"Task {self._task_id} lost data in Redis, and another run or its end is recorded there.")
         elif self.on_repair:
             self.on_repair()
 
-    def _append_call(self, batch: Batch, mode: str, values: Mapping[str, str]) -> Call[Reply]:
-        now = boot_seconds()
-        refresh = now - self._refreshed_at > _REFRESH_SECONDS
-        if refresh:
-            self._refreshed_at = now
-        return calls.append(
-            self._keys,
-            self._task_id,
+    def _append_call(self, batch: Batch, values: Mapping[str, str]) -> Call[Reply]:
+        before = batch.first_sequence - 1
+        trims = (before + len(batch.drafts)) // _EVENTS_PER_TRIM > before // _EVENTS_PER_TRIM
+        return self._calls.append(
             batch,
-            mode=mode,
             expected=self._outbox.stored,
-            nonce=self._nonce,
             values=values,
-            lifetimes=self._options.lifetimes,
-            refresh=refresh,
-            max_events=self._options.max_events,
-            highest=self._outbox.last_id.sequence,
-            lease_ms=self._options.lease_ms,
+            refreshes=self._is_refresh_due(),
+            trim_to=self._options.max_events if trims else 0,
         )
+
+    def _is_refresh_due(self) -> bool:
+        now = boot_seconds()
+        if now - self._refreshed_at <= _REFRESH_SECONDS:
+            return False
+        self._refreshed_at = now
+        return True
 
     async def _may_write(self) -> bool:
         """After the lease ran out by our own clock somebody else may run the task: ask before writing."""

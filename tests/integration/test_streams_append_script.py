@@ -1,4 +1,4 @@
-"""`append.lua` on a real server: every answer it can give, and that it changes nothing when it refuses."""
+"""`append.lua` and `repair.lua` on a real server: every answer they can give; one that refuses changes nothing."""
 
 from __future__ import annotations
 
@@ -36,6 +36,28 @@ async def test_an_append_to_a_log_that_redis_lost_differs_at_the_origin(hand: Ha
     await hand.lose_log()
     assert await hand.append(record, 1, drafts("1")) == Reply("differs", ORIGIN)
     assert await sequences(hand) == []
+
+
+async def test_an_append_to_a_log_and_record_of_an_earlier_moment_differs_at_their_last_id(hand: Hand):
+    record = await hand.running()
+    await hand.append(record, 1, drafts("1"))
+    names = (hand.keys.log("tasks.a"), hand.keys.record("a"))
+    earlier = [(name, await execute(hand.client, "DUMP", name)) for name in names]
+    await hand.append(record, 2, drafts("2", "3"))
+    for name, dump in earlier:
+        await execute(hand.client, "RESTORE", name, 60_000, dump, "REPLACE")
+    assert await hand.append(record, 4, drafts("4")) == Reply("differs", EventId(record.generation, 1))
+    assert await sequences(hand) == [0, 1]
+
+
+async def test_an_append_believes_the_log_where_the_record_says_something_else(hand: Hand):
+    record = await hand.running()
+    await hand.append(record, 1, drafts("1", "2"))
+    await hand.amend(last_id=f"{record.generation}-1")
+    assert await hand.append(record, 2, drafts("2")) == Reply("differs", EventId(record.generation, 2))
+    assert await hand.append(record, 3, drafts("3")) == Reply("stored")
+    assert (await hand.fields())["last_id"] == f"{record.generation}-3"
+    assert await sequences(hand) == [0, 1, 2, 3]
 
 
 async def test_an_append_finds_the_last_id_of_a_log_whose_newest_entry_was_deleted(hand: Hand):
@@ -79,6 +101,31 @@ async def test_an_append_behind_a_terminal_event_is_closed(hand: Hand):
     record = await hand.ended()
     assert await hand.append(record, 2, drafts("2")) == Reply("closed", EventId(record.generation, 1))
     assert await sequences(hand) == [0, 1]
+
+
+async def test_a_ring_carries_what_was_appended_unless_it_is_large(hand: Hand):
+    record = await hand.running()
+    bell = hand.keys.bell("tasks.a")
+    rings: list[bytes] = []
+    pubsub = hand.client.pubsub()
+    await pubsub.ssubscribe(bell)
+    await hand.append(record, 1, drafts("é"))
+    await hand.append(record, 2, drafts("2", "33"))
+    await hand.append(record, 4, drafts("x" * 70_000))
+    await hand.finish(record, 5)
+    while len(rings) < 4:
+        message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=5)
+        if message:
+            rings.append(message["data"])
+    await pubsub.aclose()
+    stamps = [str(event.at_ms) for event in (await hand.task_log())[1:]]
+    generation = record.generation
+    assert [ring.decode() for ring in rings] == [
+        f"{generation}-1 - - 1\nt {stamps[0]} 0 2\né",
+        f"{generation}-2 - - 2\nt {stamps[1]} 0 1\n2t {stamps[2]} 0 2\n33",
+        f"{generation}-4 - - 1\n",
+        f'{generation}-5 - - 1\ncomplete {stamps[4]} 1 12\n{{"result":1}}',
+    ]
 
 
 async def test_an_empty_append_asks_without_writing(hand: Hand):

@@ -112,7 +112,7 @@ ABLATIONS = (
         OWNED,
         "A repair looks at the record",
         "that look",
-        [Cut("append", _RECORD_IN_REPAIR, "false")],
+        [Cut("repair", _RECORD_IN_REPAIR, "false")],
         clients_only=False,
     ),
     Ablation(
@@ -120,7 +120,7 @@ ABLATIONS = (
         OWNED,
         "A repair is refused where the record names a successor's generation",
         "the comparison of generations",
-        [Cut("append", "(owner ~= nonce and not less(known or '0', generation))", "false")],
+        [Cut("repair", "(owner ~= nonce and not less(known or '0', generation))", "false")],
         clients_only=False,
     ),
     Ablation(

@@ -6,7 +6,6 @@ expected, or the test fails, so a changed script cannot make an ablation silentl
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -14,7 +13,7 @@ from importlib.resources import files
 from typing import NamedTuple
 from unittest.mock import patch
 
-from server.streams.calls import Script
+from server.streams.calls import Script, joined
 
 SECONDS_KEY, MICROSECONDS_KEY = "model:s", "model:us"
 _REAL_CLOCK = "redis.call('TIME')"
@@ -22,7 +21,7 @@ _MODEL_CLOCK = f"redis.call('MGET', '{SECONDS_KEY}', '{MICROSECONDS_KEY}')"
 
 
 class Cut(NamedTuple):
-    """A text of a script, and what stands there instead. `file` is a script's name or `_prelude`."""
+    """A text of a script, and what stands there instead. `file` is a script's name, `_ring` or `_prelude`."""
 
     file: str
     old: str
@@ -35,8 +34,7 @@ def model_scripts(cuts: Sequence[Cut] = ()) -> Generator[None]:
 
     @cache
     def script(name: str) -> Script:
-        text = _source("_prelude", cuts) + _source(name, cuts)
-        return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+        return joined(name, lambda file: _source(file, cuts))
 
     for cut in cuts:
         _source(cut.file, cuts)
@@ -46,8 +44,8 @@ def model_scripts(cuts: Sequence[Cut] = ()) -> Generator[None]:
 
 def _source(file: str, cuts: Sequence[Cut]) -> str:
     text = (files("server.streams") / "scripts" / f"{file}.lua").read_text()
-    if file == "_prelude":
-        assert text.count(_REAL_CLOCK) == 1, "The prelude reads the clock in one place."
+    if file == "_ring":
+        assert text.count(_REAL_CLOCK) == 1, "The clock is read in one place."
         text = text.replace(_REAL_CLOCK, _MODEL_CLOCK)
     for cut in cuts:
         if cut.file == file:

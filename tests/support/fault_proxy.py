@@ -11,6 +11,7 @@ import contextlib
 import tempfile
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from importlib.resources import files
 from pathlib import Path
 from typing import Final, Self
 
@@ -20,6 +21,8 @@ from server.streams import calls
 
 #: What a client says when it connects; these are never chosen.
 _GREETINGS: Final = frozenset({b"HELLO", b"CLIENT", b"AUTH", b"SELECT"})
+_FILES: Final = [file.name for file in (files("server.streams") / "scripts").iterdir()]
+_SCRIPTS: Final = [name.removesuffix(".lua") for name in _FILES if not name.startswith("_")]
 
 
 @dataclass
@@ -131,7 +134,8 @@ class FaultProxy:
                 return
             upstream_writer.write(raw)
             reply = await _read_reply(upstream_reader)
-            if not reply.startswith(b"-NOSCRIPT"):  # the script follows, and is what was meant
+            # After NOSCRIPT the script follows, and is what was meant.
+            if not reply.startswith(b"-NOSCRIPT") and words[0].upper() not in _GREETINGS:
                 self.passed.append(_name(words))
                 fault = self._fault_for(words, reaches_redis=True)
             if fault:
@@ -162,7 +166,20 @@ def _name(words: list[bytes]) -> str:
     command = words[0].upper().decode()
     if command not in {"EVAL", "EVALSHA"}:
         return command
-    names = ("append", "publish", "claim", "renew", "release", "create", "start", "settle", "delete", "read", "amend")
+    names = (
+        "append",
+        "repair",
+        "publish",
+        "claim",
+        "renew",
+        "release",
+        "create",
+        "start",
+        "settle",
+        "delete",
+        "read",
+        "amend",
+    )
     given = words[1].decode()
     return next((name for name in names if given in {calls.script(name).sha, calls.script(name).text}), command)
 

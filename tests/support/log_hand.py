@@ -9,7 +9,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from server.streams import calls
-from server.streams.calls import Batch, Call, Claimed, Created, Ending, Lifetimes, Renewal, Reply, Snapshot, T
+from server.streams.calls import (
+    Batch,
+    Call,
+    Claimed,
+    Created,
+    Ending,
+    Lifetimes,
+    Renewal,
+    Reply,
+    Snapshot,
+    T,
+    WriterCalls,
+)
 from server.streams.connections import AsyncClient, execute, run
 from server.streams.event import CANCELLED, ERROR, Draft, Event
 from server.streams.ids import ORIGIN, EventId
@@ -89,23 +101,15 @@ class Hand:
         max_events: int = 0,
         highest: int | None = None,
     ) -> Reply:
-        generation = record.generation
-        return await self.run(
-            calls.append(
-                self.keys,
-                record.id,
-                Batch(generation, first, events, is_terminal=ends),
-                mode=mode,
-                expected=expected if expected is not None else EventId(generation, first - 1),
-                nonce=nonce,
-                values=values or {},
-                lifetimes=LIFETIMES,
-                refresh=refresh,
-                max_events=max_events,
-                highest=first + len(events) - 1 if highest is None else highest,
-                lease_ms=LEASE_MS,
-            )
+        batch = Batch(record.generation, first, events, is_terminal=ends)
+        made = WriterCalls(
+            self.keys, record.id, generation=record.generation, nonce=nonce, lease_ms=LEASE_MS, lifetimes=LIFETIMES
         )
+        if mode == "repair":
+            last = first + len(events) - 1 if highest is None else highest
+            return await self.run(made.repair(batch, values=values or {}, highest=last, max_events=max_events))
+        before = EventId(record.generation, first - 1) if expected is None else expected
+        return await self.run(made.append(batch, expected=before, values=values, refreshes=refresh, trim_to=max_events))
 
     async def finish(self, record: TaskRecord, sequence: int, *, nonce: str = "n1") -> Reply:
         values = {"status": "completed", "end": '{"result":1}'}
@@ -210,7 +214,12 @@ class Hand:
         await self.lose(self.keys.record(task_id))
 
     def writer(
-        self, record: TaskRecord, *, nonce: str = "n1", lease: Lease | None = None, max_events: int = 0
+        self,
+        record: TaskRecord,
+        *,
+        nonce: str = "n1",
+        lease: Lease | None = None,
+        max_events: int = 0,
     ) -> StreamWriter:
         return StreamWriter(
             self.client,

@@ -1,12 +1,11 @@
--- Shared by every script; joined in front of it when it is loaded. Defines functions only, touches no key by itself.
+-- Shared by every script; joined in front of it when it is loaded, or where it says `@prelude`: these functions are made
+-- anew in each run that gets there. Defines functions only, touches no key by itself.
 -- Ids and generations stay decimal strings: exact beyond 2^53, where Lua's numbers are not.
 
 local NEVER_USED = '0-0'
-local BELL_BYTES = 65536 -- a fuller bell could overrun a replica's pub/sub buffer: it then carries the ids only
 
 local function now_ms()
-  local time = redis.call('TIME')
-  return time[1] * 1000 + math.floor(time[2] / 1000)
+  return tonumber(now_text())
 end
 
 local function whole(number)
@@ -70,20 +69,6 @@ local function next_generation(now, random, ...)
   return whole(highest + 1 + tonumber(random))
 end
 
--- One message per batch: "<first id> <p> <lost> <count>\n", then "<type> <t> <z> <bytes>\n<data>" for each event.
--- In pcall: a default ACL user may not publish, and the append must still stand.
-local function ring(channel, first_id, previous, lost, events, now, is_terminal)
-  local parts = { first_id .. ' ' .. (previous or '-') .. ' ' .. (lost or '-') .. ' ' .. (#events / 2) .. '\n' }
-  local size = 0
-  for i = 1, #events, 2 do
-    local ends = (is_terminal and i == #events - 1) and '1' or '0'
-    parts[#parts + 1] = events[i] .. ' ' .. now .. ' ' .. ends .. ' ' .. #events[i + 1] .. '\n'
-    parts[#parts + 1] = events[i + 1]
-    size = size + #events[i + 1] + 64
-  end
-  redis.pcall('SPUBLISH', channel, size > BELL_BYTES and parts[1] or table.concat(parts))
-end
-
 local function nudge(channel)
   redis.pcall('SPUBLISH', channel, '')
 end
@@ -126,6 +111,6 @@ local function settle(log, record, channel, status, event_type, data, random, lo
     'owner', '', 'lease_until', '0', 'updated_at', whole(now), 'ended_at', whole(now))
   redis.call('PEXPIRE', log, log_ttl)
   redis.call('PEXPIRE', record, record_ttl)
-  ring(channel, id, last or NEVER_USED, nil, { event_type, data }, whole(now), true)
+  ring(channel, id .. ' ' .. (last or NEVER_USED) .. ' -', { event_type, data }, 1, 2, 2, whole(now), true)
   return id
 end

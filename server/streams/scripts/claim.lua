@@ -65,5 +65,5 @@ if not resume_from then
 end
 redis.call('PEXPIRE', log, ARGV[6])
 redis.call('PEXPIRE', record, ARGV[7])
-ring(bell, id, last or NEVER_USED, nil, { 'attempt', data }, whole(now), false)
+ring(bell, id .. ' ' .. (last or NEVER_USED) .. ' -', { 'attempt', data }, 1, 2, 2, whole(now), false)
 return { 'claimed', resume_from or '', redis.call('HGETALL', record) }

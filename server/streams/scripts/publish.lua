@@ -45,7 +45,7 @@ if not generation then
   end
 end
 
-local stamp, events = whole(now), {}
+local stamp = whole(now)
 local first = generation .. '-' .. whole(sequence)
 for i = 0, count - 1 do
   local event_type, data = ARGV[9 + i * 2], ARGV[10 + i * 2]
@@ -63,8 +63,6 @@ for i = 0, count - 1 do
     entry[#entry + 1] = '1'
   end
   redis.call(unpack(entry))
-  events[#events + 1] = event_type
-  events[#events + 1] = data
 end
 redis.call('HSET', token, 'body', body, 'first', first, 'count', count)
 redis.call('PEXPIRE', token, ARGV[6])
@@ -72,5 +70,5 @@ redis.call('PEXPIRE', log, ARGV[5])
 if tonumber(ARGV[7]) > 0 then
   redis.call('XTRIM', log, 'MAXLEN', '~', ARGV[7])
 end
-ring(bell, first, previous, lost, events, stamp, is_terminal)
+ring(bell, first .. ' ' .. (previous or '-') .. ' ' .. (lost or '-'), ARGV, 9, 8 + count * 2, 2, stamp, is_terminal)
 return { 'stored', first }
