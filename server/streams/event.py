@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 from server.streams.errors import InvalidInput, TooLarge
@@ -19,6 +20,22 @@ from server.streams.ids import EventId, decode_event_id, parse_event_id
 _TYPE: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 #: More than any clock gives; Python refuses to convert thousands.
 _TIME_DIGITS: Final = 15
+_JSON: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def _keep_c_encoder() -> Callable[[object, int], Iterable[str]] | None:
+    """What `_JSON` makes anew for each value, which takes longer than to encode one; None where there is no such thing.
+
+    It is not told to look for circles, of which it would have to forget what it saw in a value that it gave up.
+    """
+    make: Any = getattr(json.encoder, "c_make_encoder", None)
+    try:
+        return make(None, _JSON.default, json.encoder.encode_basestring, None, ":", ",", False, False, False)
+    except TypeError:  # no part of the library's interface: another Python may have another one, or none
+        return None
+
+
+_C_ENCODER: Final = _keep_c_encoder()
 
 ATTEMPT: Final = "attempt"
 CHECKPOINT: Final = "checkpoint"
@@ -65,10 +82,15 @@ def draft(event_type: str, data: object, *, max_bytes: int) -> Draft:
     `data` becomes compact JSON. Raises `InvalidInput` for a reserved or malformed type and for data that JSON cannot
     hold, `TooLarge` above `max_bytes` of UTF-8.
     """
+    _check_emitted(event_type)
+    return Draft(event_type, check_size(encode_json(data, what=f"The data of {event_type!r}"), max_bytes=max_bytes))
+
+
+@lru_cache(maxsize=1024)  # a task emits the same few types over and over; what is refused is not kept
+def _check_emitted(event_type: str) -> None:
     check_type(event_type)
     if event_type in RESERVED_TYPES:
         raise InvalidInput(f"The event type {event_type!r} is Reprise's own. Choose another name.")
-    return Draft(event_type, check_size(encode_json(data, what=f"The data of {event_type!r}"), max_bytes=max_bytes))
 
 
 def check_type(event_type: str) -> str:
@@ -80,7 +102,7 @@ def check_type(event_type: str) -> str:
 
 def check_size(data: str, *, max_bytes: int) -> str:
     """Return the data if it fits; raise `TooLarge` otherwise."""
-    size = len(data.encode())
+    size = len(data) if data.isascii() else len(data.encode())
     if size <= max_bytes:
         return data
     raise TooLarge(
@@ -92,11 +114,21 @@ def check_size(data: str, *, max_bytes: int) -> str:
 def encode_json(value: object, *, what: str) -> str:
     """Compact JSON of `value`; raises `InvalidInput`, naming `what`, if JSON cannot hold it."""
     try:
-        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-        text.encode()
+        text = _to_json(value)
+        if not text.isascii():
+            text.encode()  # half a surrogate pair is text to Python, and cannot be sent
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidInput(f"{what} cannot be written as JSON: {error}.") from None
     return text
+
+
+def _to_json(value: object) -> str:
+    if _C_ENCODER is None:
+        return _JSON.encode(value)
+    try:
+        return "".join(_C_ENCODER(value, 0))
+    except RecursionError:
+        return _JSON.encode(value)  # says whether it is a circle or only deep
 
 
 def normal_text(text: str) -> str:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from server.streams import event
 from server.streams.errors import InvalidInput, TooLarge
 from server.streams.event import (
     RESERVED_TYPES,
@@ -61,11 +62,30 @@ def test_data_that_json_cannot_hold_is_refused_by_name(value: object):
         encode_json(value, what="The result")
 
 
-def test_data_that_contains_itself_is_refused():
+def test_data_that_contains_itself_is_refused_as_a_circle():
     looped: list[object] = []
     looped.append(looped)
-    with pytest.raises(InvalidInput):
+    with pytest.raises(InvalidInput, match="Circular reference"):
         encode_json(looped, what="The result")
+
+
+def test_a_refused_value_leaves_nothing_behind_that_would_refuse_the_next():
+    value: dict[str, object] = {"a": {1, 2}}
+    with pytest.raises(InvalidInput):
+        encode_json(value, what="The result")
+    value["a"] = value["b"] = [1]
+    assert encode_json(value, what="The result") == '{"a":[1],"b":[1]}'
+
+
+@given(json_values.filter(lambda value: not has_lone_surrogate(value)))
+def test_the_encoder_kept_writes_what_the_library_writes(value: object):
+    expected = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    assert encode_json(value, what="The result") == expected
+
+
+def test_without_the_librarys_c_encoder_events_are_encoded_all_the_same(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(event, "_C_ENCODER", None)
+    assert draft("t", {"a": ["é", None, 1.5]}, max_bytes=100).data == '{"a":["é",null,1.5]}'
 
 
 def test_the_limit_counts_bytes_of_utf_8_and_not_characters():
