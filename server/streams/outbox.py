@@ -55,9 +55,11 @@ class Outbox:
         self._clock = clock
         #: The last id known to be in the log.
         self.stored = EventId(generation, 0)
-        #: Kept and unsent events, oldest first; `_first` is the sequence of the first one.
-        self._drafts: deque[Draft] = deque([opening])
+        #: Stored events that are kept, oldest first; `_first` is the sequence of the first one.
+        self._kept: deque[Draft] = deque([opening])
         self._first = 0
+        #: What follows `stored`, oldest first.
+        self._unsent: deque[Draft] = deque()
         #: (sequence, when it was found stored), one mark per reply.
         self._marks: deque[tuple[int, float]] = deque([(0, clock())])
         self._kept_bytes = len(opening.data)
@@ -68,48 +70,40 @@ class Outbox:
     @property
     def last_id(self) -> EventId:
         """The last id given out."""
-        return EventId(self.generation, self._first + len(self._drafts) - 1)
+        return EventId(self.generation, self.stored.sequence + len(self._unsent))
 
     @property
     def unsent(self) -> int:
         """How many events are not known to be stored."""
-        return self.last_id.sequence - self.stored.sequence
+        return len(self._unsent)
 
     def add(self, draft: Draft, *, is_terminal: bool = False) -> EventId:
         """Take an event in and give it its id."""
         if self.is_closed:
             raise RuntimeError("The stream has its terminal event already.")
-        self._drafts.append(draft)
+        self._unsent.append(draft)
         self.unsent_bytes += len(draft.data)
         self.is_closed = is_terminal
-        return self.last_id
+        return EventId(self.generation, self.stored.sequence + len(self._unsent))
 
     def next_batch(self) -> Batch:
         """What to append now, up to the limits of one script call; an empty batch only probes."""
-        drafts: list[Draft] = []
-        size = 0
-        start = self.stored.sequence + 1
-        for position in range(start - self._first, len(self._drafts)):
-            draft = self._drafts[position]
-            if drafts and (len(drafts) == MAX_BATCH_EVENTS or size + len(draft.data) > MAX_BATCH_BYTES):
-                break
-            drafts.append(draft)
-            size += len(draft.data)
-        return self._batch(start, drafts)
+        fits = len(self._unsent) <= MAX_BATCH_EVENTS and self.unsent_bytes <= MAX_BATCH_BYTES
+        drafts = list(self._unsent) if fits else self._first_unsent()
+        is_terminal = self.is_closed and 0 < len(drafts) == len(self._unsent)
+        return Batch(self.generation, self.stored.sequence + 1, drafts, is_terminal=is_terminal)
 
     def repair_batch(self) -> Batch:
         """Everything kept that was stored once."""
-        kept = self.stored.sequence - self._first + 1
-        return self._batch(self._first, [self._drafts[position] for position in range(kept)])
+        return Batch(self.generation, self._first, list(self._kept), is_terminal=self.is_closed and not self._unsent)
 
     def conclude(self, batch: Batch, reply: Reply) -> Conclusion:
         """Note what the reply to `batch` proves."""
-        end = EventId(self.generation, batch.first_sequence + len(batch.drafts) - 1)
         if reply.outcome == "stored":
-            self._note_stored(end)
+            self._note_stored(batch.first_sequence + len(batch.drafts) - 1)
             return Conclusion.STORED
         if reply.outcome == "differs" and self.stored < reply.id <= self.last_id:
-            self._note_stored(reply.id)
+            self._note_stored(reply.id.sequence)
             return Conclusion.STORED
         if reply.outcome == "closed" and reply.id == self.stored == self.last_id:
             return Conclusion.STORED
@@ -117,26 +111,36 @@ class Outbox:
             return Conclusion.REPAIR
         return Conclusion.FENCED
 
-    def _batch(self, first: int, drafts: list[Draft]) -> Batch:
-        reaches_end = bool(drafts) and first + len(drafts) - 1 == self.last_id.sequence
-        return Batch(self.generation, first, drafts, is_terminal=self.is_closed and reaches_end)
+    def _first_unsent(self) -> list[Draft]:
+        drafts: list[Draft] = []
+        size = 0
+        for draft in self._unsent:
+            size += len(draft.data)
+            if drafts and (len(drafts) == MAX_BATCH_EVENTS or size > MAX_BATCH_BYTES):
+                break
+            drafts.append(draft)
+        return drafts
 
-    def _note_stored(self, last: EventId) -> None:
-        for sequence in range(self.stored.sequence + 1, last.sequence + 1):
-            size = len(self._drafts[sequence - self._first].data)
+    def _note_stored(self, last: int) -> None:
+        """Everything up to this sequence is stored."""
+        count = last - self.stored.sequence
+        if count > 0:
+            size = 0
+            for _ in range(count):
+                draft = self._unsent.popleft()
+                size += len(draft.data)
+                self._kept.append(draft)
             self.unsent_bytes -= size
             self._kept_bytes += size
-        self.stored = max(self.stored, last)
+            self.stored = EventId(self.generation, last)
         now = self._clock()
         self._marks.append((self.stored.sequence, now))
         while self._marks[0][1] < now - _KEEP_SECONDS:
             self._drop_below(self._marks.popleft()[0] + 1)
-        while self.stored.sequence - self._first >= _KEEP_EVENTS or self._kept_bytes > _KEEP_BYTES:
-            if self._first == self.stored.sequence:
-                break
+        while len(self._kept) > 1 and (len(self._kept) > _KEEP_EVENTS or self._kept_bytes > _KEEP_BYTES):
             self._drop_below(self._first + 1)
 
     def _drop_below(self, sequence: int) -> None:
         while self._first < min(sequence, self.stored.sequence):
-            self._kept_bytes -= len(self._drafts.popleft().data)
+            self._kept_bytes -= len(self._kept.popleft().data)
             self._first += 1
