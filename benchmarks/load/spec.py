@@ -49,7 +49,7 @@ class LoadSpec:
     interval_ns: int = 0
     #: Whether connections are opened but nothing is asked for until `Ask` is told.
     asks_later: bool = False
-    #: After this long without everything received the run fails.
+    #: If everything is not received this long after all are attached, the run fails.
     patience_seconds: float = 60.0
 
 

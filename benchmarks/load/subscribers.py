@@ -28,6 +28,8 @@ _READ_BYTES: Final = 65_536
 _BATCH: Final = 64
 #: Requests under way while attaching: below every backlog, so that no connection is dropped by the kernel.
 _ATTACHING: Final = 256
+#: For thousands of streams that nobody had watched before.
+_ATTACH_SECONDS: Final = 180.0
 _POLL_SECONDS: Final = 0.05
 _PROGRESS_SECONDS: Final = 0.25
 #: After everything is here: time for an event that comes twice to show itself.
@@ -87,7 +89,7 @@ class Subscribers:
         self._reads = self._bytes = self._reconnections = 0
         self._sampled: list[tuple[int, int]] = []
         self._next_progress = 0.0
-        self._give_up_at = time.monotonic() + spec.patience_seconds
+        self._give_up_at = time.monotonic() + _ATTACH_SECONDS
 
     def run(self) -> None:
         pipe_fd = self._pipe.fileno()
@@ -166,6 +168,7 @@ class Subscribers:
         self._attaching -= 1
         if not self._to_attach and not self._attaching:
             self._is_attached = True
+            self._give_up_at = time.monotonic() + self._spec.patience_seconds
             gc.collect()
             gc.freeze()
             self._pipe.send(Attached())
@@ -303,10 +306,10 @@ class Subscribers:
             raise Broken(self._who_is_missing())
 
     def _who_is_missing(self) -> str:
-        patience = f"After {self._spec.patience_seconds:g} s"
         if not self._is_attached:
             waiting = len(self._to_attach) + self._attaching
-            return f"{patience} {waiting} of {len(self._all)} subscribers have no answer."
+            return f"After {_ATTACH_SECONDS:g} s {waiting} of {len(self._all)} subscribers have no answer."
+        patience = f"After {self._spec.patience_seconds:g} s"
         last = min(self._all, key=lambda each: each.reader.count)
         return (
             f"{patience} {self._unfinished} of {len(self._all)} subscribers lack events. Stream {last.path}, "

@@ -24,8 +24,8 @@ from benchmarks.tasks import PACED, UNPACED
 _ROOT: Final = Path(__file__).parents[2]
 _HOST: Final = "127.0.0.1"
 _TIMEOUT_SECONDS: Final = 30.0
-#: Slots of a worker beyond the tasks it is given.
-_SPARE_SLOTS: Final = 10
+#: Tasks that the worker runs side by side: more than any scenario has.
+_SLOTS: Final = 8500
 _READY_SECONDS: Final = 90.0
 
 #: What differs from the defaults, for server and worker.
@@ -73,7 +73,7 @@ class Reprise:
         self._stack = stack
         self.port = free_port()
         self.server = self._start_server()
-        self._workers: list[Program] = []
+        self._worker = self._start_worker()
         self._connection = http.client.HTTPConnection(_HOST, self.port, timeout=_TIMEOUT_SECONDS)
         stack.callback(self._connection.close)
         self.server.wait_until(lambda: listens(self.port), what="listen")
@@ -101,7 +101,7 @@ class Reprise:
         return {
             "server": [self.server.pid],
             "redis": [self.redis.program.pid],
-            "writers": [each.pid for each in self._workers],
+            "writers": [self._worker.pid],
         }
 
     def kill_server(self) -> int:
@@ -126,7 +126,7 @@ class Reprise:
 
     def _tasks(self, task_type: str, inputs: list[dict[str, Any]]) -> Tasks:
         gate = Gate(self._site.folder / "gate")
-        worker = self._start_worker(concurrency=len(inputs) + _SPARE_SLOTS)
+        worker = self._worker
         worker.wait_until(lambda: self._offers(task_type), what="offer its tasks")
         ids: list[str] = [
             self.call("POST", "/tasks", {"type": task_type, "input": {"gate": str(gate.folder), **each}})["id"]
@@ -151,17 +151,16 @@ class Reprise:
         self._stack.enter_context(running(program))
         return program
 
-    def _start_worker(self, *, concurrency: int) -> Program:
+    def _start_worker(self) -> Program:
         program = start(
             "reprise worker",
-            [_command(), "worker", "--tasks", "benchmarks.tasks", "--concurrency", str(concurrency)],
+            [_command(), "worker", "--tasks", "benchmarks.tasks", "--concurrency", str(_SLOTS)],
             folder=self._site.folder,
             # The worker imports the benchmark's tasks wherever it is started.
             environment={**self._environment(), "PYTHONPATH": str(_ROOT)},
             cpus=self._site.writer_cpus,
         )
         self._stack.enter_context(running(program))
-        self._workers.append(program)
         return program
 
     def _environment(self) -> dict[str, str]:

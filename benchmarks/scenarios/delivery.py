@@ -21,7 +21,8 @@ SUBSCRIBERS_MODULE: Final = "benchmarks.load.subscribers"
 
 #: From attached to the start: what attaching left to do is done by then.
 SETTLE_SECONDS: Final = 0.4
-_ATTACH_SECONDS: Final = 90.0
+#: The load generator gives up before, and says who is missing.
+_ATTACH_SECONDS: Final = 200.0
 _GRACE_SECONDS: Final = 30.0
 #: Above this share of a processor the load generator may be what is measured.
 SATURATED: Final = 0.9

@@ -10,8 +10,8 @@ from benchmarks.scenarios.delivery import deliver
 from benchmarks.scenarios.scenario import Figures, Scenario, Shown, Target, figure_of, ratio, times
 from benchmarks.stage import Stage
 
-THOUSAND: Final = Emission(streams=1000, events=50, rate=10)
-EIGHT_THOUSAND: Final = Emission(streams=8000, events=5, rate=1)
+THOUSAND: Final = Emission(streams=1000, events=30, rate=10)
+EIGHT_THOUSAND: Final = Emission(streams=8000, events=4, rate=1)
 
 
 def _run(emission: Emission, stage: Stage, design: Design) -> Figures:

@@ -20,8 +20,8 @@ from benchmarks.stage import Stage
 
 SUBSCRIBERS: Final = 1000
 HISTORY: Final = 4000
-_HALF: Final = 400
-_WARM_UP: Final = 100
+_HALF: Final = 300
+_WARM_UP: Final = 50
 #: Between the halves, while the stalled one attaches and its buffers fill.
 _BETWEEN: Final = 100
 LIVE: Final = Emission(
@@ -91,8 +91,8 @@ STALLED: Final = Scenario(
     shown=(
         Shown("p99_without_ms", "latency p99 without it", "ms"),
         Shown("p99_with_ms", "latency p99 with it", "ms"),
-        Shown("grown_without_mb", "server memory grown in 4 s before it, and by its arrival", "MB"),
-        Shown("grown_with_mb", "server memory grown in 4 s with it", "MB"),
+        Shown("grown_without_mb", "server memory grown in 3 s before it, and by its arrival", "MB"),
+        Shown("grown_with_mb", "server memory grown in 3 s with it", "MB"),
     ),
     targets=(
         Target(

@@ -22,10 +22,10 @@ from benchmarks.stage import Stage
 
 TASKS: Final = 200
 #: 2000 events a second over all tasks, each with its reader.
-TO_BROWSERS: Final = Emission(streams=TASKS, events=40, rate=10)
-_EMIT_SECONDS: Final = 4.5
-_SKIP_SECONDS: Final = 1.0
-_COUNT_SECONDS: Final = 3.0
+TO_BROWSERS: Final = Emission(streams=TASKS, events=30, rate=10)
+_EMIT_SECONDS: Final = 3.0
+_SKIP_SECONDS: Final = 0.7
+_COUNT_SECONDS: Final = 2.0
 _END_SECONDS: Final = 60.0
 #: `attempt` and `complete`, which the worker writes itself.
 _AROUND: Final = 2
