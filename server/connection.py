@@ -84,10 +84,13 @@ class StreamingConnection(HttpToolsProtocol):
         if cycle.disconnected:
             subscription.close()
             return True
-        if not cycle.chunked_encoding or cycle.more_body or self.pipeline or self.flow.write_paused:
+        # A scope that is not the cycle's is that of a further request, of which the parser has the first bytes.
+        is_last = not self.pipeline and self.scope is cycle.scope
+        if not (is_last and cycle.chunked_encoding) or cycle.more_body or self.flow.write_paused:
             return False
         self._subscription = subscription
         self._keeps_alive = cycle.keep_alive
+        self.flow.resume_reading()  # uvicorn pauses it at a large body; paused, the reader's leaving is not noticed
         # The cycle's own task ends when the application returns; it must not miss the end of the response.
         cycle.disconnected = True
         self._let_go()
@@ -129,7 +132,7 @@ class StreamingConnection(HttpToolsProtocol):
     # What asyncio and uvicorn tell the connection.
 
     def data_received(self, data: bytes) -> None:
-        if self._subscription is None:
+        if self._subscription is None and not self._early:
             super().data_received(data)
         elif len(self._early) + len(data) <= _MAX_EARLY_BYTES:
             self._early += data
@@ -181,7 +184,11 @@ class StreamingConnection(HttpToolsProtocol):
         if self._is_paused:
             self.flow.pause_writing()
         self.on_response_complete()
+        if self._early:
+            # Not now: `finish` may have been called in the middle of serving many. What comes until then, joins it.
+            asyncio.get_running_loop().call_soon(self._serve_early)
+
+    def _serve_early(self) -> None:
         early, self._early = self._early, b""
-        if early:
-            # Not now: `finish` may have been called in the middle of serving many.
-            asyncio.get_running_loop().call_soon(self.data_received, early)
+        if not self.transport.is_closing():
+            self.data_received(early)

@@ -2,11 +2,13 @@
 
 Pure: `frames` (bytes of an event stream), `bell` (what a ring says), `standing` (which events of a task stand),
 `continuity` (what a reader may conclude), `window` (recent frames). Asyncio: `tail` (one watched stream), `looks` (its
-log, read for several at once), `subscription` (one subscriber, as far as it gets without waiting), `outlet` (where its
-blocks go), `delivery` (serving those who rest), `clock` (heartbeats, ages), `hub` (the map of them, the sweep).
+log, read for several at once), `start` (where a subscriber begins), `subscription` (one subscriber, as far as it gets
+without waiting), `outlet` (where its blocks go), `delivery` (serving those who rest), `clock` (heartbeats, ages),
+`hub` (the map of them, the sweep).
 """
 
 from server.fanout.hub import Hub, HubOptions
-from server.fanout.subscription import Start, Subscription
+from server.fanout.start import Start
+from server.fanout.subscription import Subscription
 
 __all__ = ["Hub", "HubOptions", "Start", "Subscription"]

@@ -41,6 +41,13 @@ class Delivery:
     def _turn(self) -> None:
         self._is_due = False
         now, room = monotonic(), _WRITES_PER_TURN
+        try:
+            self._serve_line(now, room)
+        finally:
+            if self._line:
+                self._schedule()
+
+    def _serve_line(self, now: float, room: int) -> None:
         while self._line and room > 0:
             tail, left = self._line.popleft()
             if not left:
@@ -48,12 +55,10 @@ class Delivery:
                 tail.is_woken = False
                 left = list(tail.resting)
             served, later = left[:room], left[room:]
-            room -= len(served) + 1
-            _serve(tail, served, now)
             if later:
                 self._line.append((tail, later))
-        if self._line:
-            self._schedule()
+            room -= len(served) + 1
+            _serve(tail, served, now)
 
 
 def _serve(tail: Tail, subscriptions: list[Resting], now: float) -> None:

@@ -17,7 +17,8 @@ from typing import Final
 from server.fanout.clock import Clock
 from server.fanout.continuity import State
 from server.fanout.delivery import Delivery
-from server.fanout.subscription import Pace, Start, Subscription, first_cursor
+from server.fanout.start import Pace, Start, first_cursor
+from server.fanout.subscription import Subscription
 from server.fanout.tail import Tail
 from server.streams.doorbell import Doorbells
 from server.streams.errors import LogUnavailable, Unknown

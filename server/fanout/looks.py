@@ -49,17 +49,19 @@ class Looks:
     def __init__(self, look: Callable[[EventId], Coroutine[Any, Any, Look]], *, name: str) -> None:
         self._look = look
         self._name = name
+        #: Those that may be joined; `_tasks` has all of them, for the event loop keeps no hold of its tasks.
         self._running: dict[EventId, asyncio.Task[Look]] = {}
+        self._tasks: set[asyncio.Task[Look]] = set()
         self._pages: OrderedDict[EventId, tuple[float, Look]] = OrderedDict()
         #: Counts what made pages untrue; a look that was begun before is not kept.
         self._forgotten = 0
 
     def __len__(self) -> int:
-        return len(self._running) + len(self._pages)
+        return len(self._tasks) + len(self._pages)
 
     @property
     def is_looking(self) -> bool:
-        return bool(self._running)
+        return bool(self._tasks)
 
     def at(self, cursor: EventId) -> Look | asyncio.Task[Look]:
         """The answer if it is known, or the task that will have it."""
@@ -72,13 +74,19 @@ class Looks:
                 return found[1]
         running = asyncio.create_task(self._look(cursor), name=self._name)
         self._running[cursor] = running
+        self._tasks.add(running)
         forgotten = self._forgotten
         running.add_done_callback(lambda done: self._looked(cursor, done, is_true=forgotten == self._forgotten))
         return running
 
     def forget(self) -> None:
-        """Give up every page: the log may not hold them any more, or they may not stand."""
+        """Give up every page: the log may not hold them any more, or they may not stand.
+
+        What is under way goes on for those who wait for it. Who asks from now on gets a look that begins now: one that
+        began before proves nothing about what has happened since.
+        """
         self._forgotten += 1
+        self._running.clear()
         self._pages.clear()
 
     def expire(self) -> None:
@@ -88,7 +96,9 @@ class Looks:
             self._pages.popitem(last=False)
 
     def _looked(self, cursor: EventId, done: asyncio.Task[Look], *, is_true: bool) -> None:
-        del self._running[cursor]
+        self._tasks.discard(done)
+        if self._running.get(cursor) is done:
+            del self._running[cursor]
         if done.cancelled() or done.exception() is not None:
             return  # told to whoever still waits; not to the event loop
         if done.result().is_lasting and is_true:

@@ -25,9 +25,8 @@ import asyncio
 import logging
 import random
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from time import monotonic
-from typing import Final, Literal, Protocol
+from typing import Final, Protocol
 
 from server.fanout.continuity import State, Verdict
 from server.fanout.frames import (
@@ -41,10 +40,11 @@ from server.fanout.frames import (
 )
 from server.fanout.looks import Look
 from server.fanout.outlet import Outlet, Pull
+from server.fanout.start import Pace, Start
 from server.fanout.tail import Tail
 from server.fanout.window import Block
 from server.streams.errors import LogUnavailable
-from server.streams.ids import ORIGIN, EventId
+from server.streams.ids import EventId
 
 _log = logging.getLogger(__name__)
 
@@ -58,37 +58,6 @@ _HEARTBEAT_SPREAD: Final = 0.2
 #: A blocked reader is looked at so many times before it is given up, to see whether it reads at all.
 _STALL_CHECKS: Final = 4
 _NEVER: Final = float("inf")
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """Where and how a subscriber begins."""
-
-    #: Everything after this; beats `at` and `last`.
-    cursor: EventId | None = None
-    #: An end of the stream; None for the stream's own choice.
-    at: Literal["earliest", "latest"] | None = None
-    #: The newest so many events of the newest generation.
-    last: int | None = None
-    #: Whether superseded attempts are shown as well.
-    all_attempts: bool = False
-    #: Whether heartbeats are events, which a page can see, and not comments.
-    heartbeat_events: bool = False
-    #: What to put in front of each id, which makes it composite: "<stream>:".
-    id_prefix: str = ""
-    #: Whether the first event is `position` even if a real one could be sent.
-    announce_position: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
-    """The times that all subscriptions share, in seconds."""
-
-    heartbeat: float
-    max_age: float
-    lease: float
-    #: How long a reader may take nothing of what was written to it.
-    stall: float = 60.0
 
 
 class Home(Protocol):
@@ -224,14 +193,21 @@ class Subscription:
     def fail(self) -> None:
         """See `Resting`."""
         _log.exception("A subscription failed; its reader is asked to come back")
-        self._end()
+        try:
+            self._end()
+        except Exception:  # noqa: BLE001 - what broke may be the outlet itself
+            _log.exception("The outlet of a failed subscription failed too")
+            self.close()
 
     def on_time(self, now: float) -> None:
         """`due_at` has come."""
-        if self._blocked_since is not None:
-            self._look_at_stall(now)
-        else:
-            self.advance()
+        try:
+            if self._blocked_since is not None:
+                self._look_at_stall(now)
+            else:
+                self._advance()
+        except Exception:  # noqa: BLE001 - the boundary of one subscriber
+            self.fail()
 
     def _advance(self) -> None:
         while self._outlet is not None and self._blocked_since is None and self._looking is None:
@@ -279,13 +255,17 @@ class Subscription:
             self._first = done.result()
         except (LogUnavailable, asyncio.CancelledError):
             self._is_unsure = True
-            if not self._settle(b""):
-                self._rest()
-            return
+            self._settle(b"")
+            self._rest_unless_blocked()
         except Exception:  # noqa: BLE001 - the same boundary
             self.fail()
-            return
-        self.advance()
+        else:
+            self.advance()
+
+    def _rest_unless_blocked(self) -> None:
+        """Whatever was due was written. To look again at once would ask a Redis that is away without a pause."""
+        if self._outlet is not None and self._blocked_since is None:
+            self._rest()
 
     def _settle(self, body: bytes) -> bool:
         """Write what there is, or what is due where there is no event; False if nothing is."""
@@ -406,20 +386,3 @@ class Subscription:
 
     def _join(self, frames: list[bytes]) -> bytes:
         return b"".join([with_prefix(frame, self._start.id_prefix) for frame in frames])
-
-
-async def first_cursor(tail: Tail, start: Start, *, starts_at_end: bool, is_live: bool) -> EventId:
-    """The cursor a subscriber begins with; `is_live` says that the window is current. Raises `LogUnavailable`."""
-    if start.cursor is not None:
-        return start.cursor
-    at_end = start.at == "latest" or (start.at is None and start.last is None and starts_at_end)
-    if not at_end and start.last is None:
-        return ORIGIN
-    last = tail.window.top if is_live else None
-    if last is None:
-        last = await tail.last_id()
-    if start.last is None or last == ORIGIN:
-        return last
-    if last.sequence >= start.last:
-        return EventId(last.generation, last.sequence - start.last)
-    return EventId(last.generation, 0).before()

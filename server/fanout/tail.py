@@ -96,7 +96,8 @@ class Tail:
         self.resting: dict[Resting, None] = {}
         #: Set by `Delivery` while the tail is in its line.
         self.is_woken = False
-        #: Whether a ring came since the last sweep: then the next ring will tell of a hole, or silence the next sweep.
+        #: Whether a ring has extended the window since the last sweep: then the next ring will tell of a hole, or, if
+        #: none comes, the next sweep.
         self.has_rung = False
         self._on_wake = on_wake
         self._rings = 0
@@ -114,22 +115,24 @@ class Tail:
     def ring(self, payload: bytes) -> None:
         """Take what a ring brings, or fall behind."""
         self._rings += 1
-        self.has_rung = True
         events = parse_ring(payload)
         if events is None:
             self.fall_behind()
         elif self.is_behind:
             self._hold(events)
         else:
+            top = self.window.top
             self._extend_live(events)
+            self.has_rung = self.has_rung or self.window.top != top
             self.wake()
 
-    def fall_behind(self) -> None:
-        """Have the log looked at, and wake everybody to do it."""
+    def fall_behind(self, *, forgets: bool = True) -> None:
+        """Have the log looked at, and wake everybody to do it. `forgets`: what was read before may not be true."""
         self.is_behind = True
         self._falls += 1
         self._held.clear()
-        self._looks.forget()
+        if forgets:
+            self._looks.forget()
         self.wake()
 
     def wake(self) -> None:
@@ -183,7 +186,7 @@ class Tail:
     def _hold(self, events: tuple[Event, ...]) -> None:
         self._held += events
         if len(self._held) > _MAX_HELD:
-            self.fall_behind()
+            self.fall_behind(forgets=False)  # nothing in the log has changed, there is only much of it
         elif not self._looks.is_looking:
             self.wake()
 
@@ -214,8 +217,8 @@ class Tail:
             self.window.is_ended = True  # also where the look found the end and no event before it
         if self._falls == falls and self.window.top == (snapshot.last_id or ORIGIN):
             self._catch_up()
-        if self.window.top != top:
-            self.wake()  # the ring that should have woken the others may be lost
+        if self.window.top != top or (self.is_behind and self._rings != rings):
+            self.wake()  # the ring that should have woken the others may be lost, or is held behind a hole
         look.is_lasting = _is_lasting(verdict, snapshot)
         return look
 

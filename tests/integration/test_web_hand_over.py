@@ -73,6 +73,40 @@ async def test_a_request_sent_while_a_stream_lasts_is_answered_after_its_end(rea
     writer.close()
 
 
+async def test_two_requests_in_one_segment_are_both_answered_in_order(real: RealServer, worker: PlayedWorker):
+    task_id = await create(real)
+    async with worker.run(task_id) as run:
+        await run.finish(Status.COMPLETED, '{"result":null}')
+    reader, writer = await real.connect()
+    writer.write(request_for(task_id) + b"GET /health/live HTTP/1.1\r\nhost: test\r\n\r\n")
+    assert b"event: complete" in await until(reader, END_OF_CHUNKS)
+    assert (await until(reader, b"\r\n\r\n")).startswith(b"HTTP/1.1 200 OK")
+    writer.close()
+
+
+async def test_a_further_request_of_which_half_has_come_is_answered(real: RealServer, worker: PlayedWorker):
+    task_id = await create(real)
+    reader, writer = await real.connect()
+    writer.write(request_for(task_id) + b"GET /health/live HT")
+    await until(reader, b"event: position")
+    writer.write(b"TP/1.1\r\nhost: test\r\n\r\n")
+    async with worker.run(task_id) as run:
+        await run.finish(Status.COMPLETED, '{"result":null}')
+    assert b"event: complete" in await until(reader, END_OF_CHUNKS)
+    assert (await until(reader, b"\r\n\r\n")).startswith(b"HTTP/1.1 200 OK")
+    writer.close()
+
+
+async def test_a_reader_that_sent_a_large_body_is_heard_leaving(real: RealServer):
+    task_id = await create(real)
+    reader, writer = await real.connect()
+    writer.write(request_for(task_id, extra="content-length: 70000\r\n") + b"x" * 70_000)
+    await until(reader, b"event: position")
+    assert real.hub.subscribers == 1
+    writer.close()
+    await wait_until(lambda: real.hub.subscribers == 0, description="the subscription is closed")
+
+
 async def test_a_client_that_keeps_sending_while_a_stream_lasts_is_cut_off(real: RealServer):
     task_id = await create(real)
     reader, writer = await real.connect()

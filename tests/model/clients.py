@@ -10,7 +10,8 @@ import asyncio
 from contextlib import suppress
 from typing import NamedTuple
 
-from server.fanout.subscription import Start, Subscription
+from server.fanout.start import Start
+from server.fanout.subscription import Subscription
 from server.streams.errors import LogUnavailable, Unknown
 from server.streams.ids import parse_event_id
 from tests.model.oracle import Id

@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from time import monotonic
-from typing import cast
 
 from server.fanout.clock import Clock
-from server.fanout.subscription import Subscription
 from tests.support.waiting import wait_until
 
 
@@ -25,7 +23,7 @@ class Due:
 
 
 def clock_of(found: set[Due]) -> Clock:
-    return Clock(cast("set[Subscription]", found), tick_seconds=0.001)
+    return Clock(found, tick_seconds=0.001)
 
 
 async def test_whoever_is_due_is_called_once_and_others_are_not():
@@ -37,6 +35,23 @@ async def test_whoever_is_due_is_called_once_and_others_are_not():
     assert {each.calls for each in due} == {1}
     assert {each.calls for each in later} == {0}
     everybody.clear()
+
+
+async def test_a_clock_goes_on_when_one_call_breaks():
+    class Broken(Due):
+        def on_time(self, now: float) -> None:
+            super().on_time(now)
+            raise RuntimeError("a bug")
+
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
+    broken = Broken(0.0)
+    found: set[Due] = {broken}
+    clock_of(found).start()
+    await wait_until(lambda: broken.calls == 1, description="the broken one was called")
+    late = Due(monotonic())
+    found.add(late)
+    await wait_until(lambda: late.calls == 1, description="the clock goes on")
+    found.clear()
 
 
 async def test_a_clock_stops_with_the_last_subscription_and_starts_again():

@@ -80,6 +80,21 @@ async def test_what_was_forgotten_is_read_again_also_if_it_was_under_way(reading
     assert len(reading.cursors) == 3
 
 
+async def test_who_asks_after_something_happened_does_not_join_a_look_that_began_before(reading: Reading):
+    looks = Looks(reading.look, name="look")
+    reading.may_end.clear()
+    before = looks.at(at(0))
+    looks.forget()
+    after = looks.at(at(0))
+    assert before is not after
+    reading.may_end.set()
+    assert isinstance(before, asyncio.Task)
+    assert isinstance(after, asyncio.Task)
+    assert (await before).body == (await after).body
+    await asyncio.sleep(0)
+    assert not looks.is_looking
+
+
 async def test_a_failed_look_is_everybodys_failure_and_the_next_one_tries_again(reading: Reading):
     looks = Looks(reading.look, name="look")
     reading.error = LogUnavailable("away")
