@@ -21,6 +21,7 @@ from server.streams.connections import AsyncClient, run
 from server.streams.errors import Fenced, InvalidInput, TooLarge
 from server.streams.event import check_size, encode_json
 from server.streams.keys import Keys
+from server.streams.lane import Lane
 from server.streams.lease import Lease
 from server.streams.ready import QueueEntry, ReadyQueue
 from server.streams.records import Status, TaskRecord
@@ -54,6 +55,8 @@ class Shared:
     queue: ReadyQueue
     keeper: LeaseKeeper
     options: WriterOptions
+    #: By which the writers append.
+    lane: Lane
     max_event_bytes: int
     #: Set when the worker drains: then nothing waits that need not.
     draining: asyncio.Event
@@ -93,7 +96,13 @@ class Attempt:
         self._is_ending = False
         self._restoring: asyncio.Task[None] | None = None
         self._writer = StreamWriter(
-            shared.client, shared.keys, claim.record, nonce=claim.nonce, lease=claim.lease, options=shared.options
+            shared.client,
+            shared.keys,
+            claim.record,
+            nonce=claim.nonce,
+            lease=claim.lease,
+            options=shared.options,
+            lane=shared.lane,
         )
         self._writer.on_repair = self._restore_index
         self._writer.on_fence = self._fenced

@@ -14,15 +14,18 @@ import signal
 import socket
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final
 
 import uvloop
 
 from server.streams.announcements import Announcer
+from server.streams.bulk import open_bulk
 from server.streams.calls import Lifetimes
 from server.streams.connections import connect, connect_sync
 from server.streams.doorbell import Doorbells
 from server.streams.keys import Keys
+from server.streams.lane import Lane
 from server.streams.log import Log
 from server.streams.ready import ReadyQueue
 from server.streams.registry import Registry
@@ -73,6 +76,7 @@ async def open_worker(settings: WorkerSettings, definitions: Mapping[str, TaskDe
     lease_ms = int(settings.lease_seconds * 1000)
     log = Log(commands, keys, lifetimes=lifetimes, max_events=settings.max_stream_events)
     announcer = Announcer(log)
+    lane = Lane(partial(open_bulk, commands))
     shared = Shared(
         client=commands,
         keys=keys,
@@ -94,6 +98,7 @@ async def open_worker(settings: WorkerSettings, definitions: Mapping[str, TaskDe
             lifetimes=lifetimes,
         ),
         options=WriterOptions(lifetimes, max_events=settings.max_stream_events, lease_ms=lease_ms),
+        lane=lane,
         max_event_bytes=int(settings.max_event_bytes),
         draining=asyncio.Event(),
     )
@@ -107,6 +112,7 @@ async def open_worker(settings: WorkerSettings, definitions: Mapping[str, TaskDe
     try:
         yield Worker(options, shared, definitions, doorbells=doorbells, registry=Registry(commands, keys))
     finally:
+        await lane.aclose()
         for client in (commands, blocking, bells):
             await client.aclose()
 

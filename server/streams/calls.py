@@ -33,7 +33,7 @@ class Script:
     sha: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, nor is Batch: each append makes one, and freezing would take as long again
 class Call(Generic[T]):
     """One run of a script."""
 
@@ -99,7 +99,7 @@ def _reply(raw: Sequence[Any]) -> Reply:
     return Reply(raw[0].decode(), decode_event_id(raw[1]) if has_id else ORIGIN)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Batch:
     """Consecutive events of one generation, as a writer sends them."""
 

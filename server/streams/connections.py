@@ -45,6 +45,8 @@ class AsyncPubSub(Protocol):
 class AsyncConnection(Protocol):
     """What is used of one connection of redis-py."""
 
+    socket_timeout: float | None
+
     async def connect(self) -> None: ...
     async def can_read(self) -> bool: ...
     async def disconnect(self, nowait: bool = ...) -> None: ...  # noqa: FBT001 (redis-py's signature)

@@ -1,7 +1,8 @@
 """The writer of a task's stream: from `emit` to the log, through lost replies, lost data and lost leases.
 
-Owns the one asyncio task that appends; events that arrive while an append is in flight go together in the next. What
-replies mean is decided by `Outbox`; a `Fenced` writer never writes again. Knows nothing of how the task is run.
+It has one call under way at most, which a `Lane` sends together with those of other writers; events that arrive
+meanwhile go together in the next. What replies mean is decided by `Outbox`; a `Fenced` writer never writes again. Knows
+nothing of how the task is run.
 """
 
 from __future__ import annotations
@@ -11,15 +12,18 @@ import logging
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, Self
+from functools import partial
+from typing import Any, Final, Self
 
 from server.streams import calls
-from server.streams.calls import Batch, Call, Lifetimes, Reply, WriterCalls
-from server.streams.connections import AsyncClient, run
+from server.streams.bulk import open_bulk
+from server.streams.calls import Batch, Call, Lifetimes, Renewal, Reply, WriterCalls
+from server.streams.connections import AsyncClient
 from server.streams.errors import Fenced, LogUnavailable
 from server.streams.event import ATTEMPT, Draft
 from server.streams.ids import EventId
 from server.streams.keys import Keys
+from server.streams.lane import MAX_UNSENT_BYTES, Lane
 from server.streams.lease import Lease, boot_seconds
 from server.streams.outbox import Conclusion, Outbox
 from server.streams.records import TERMINAL_TYPES, Status, TaskRecord
@@ -29,6 +33,8 @@ _log = logging.getLogger(__name__)
 #: Above this `emit` waits: a task that outruns Redis must slow down, not grow.
 _MAX_UNSENT_EVENTS: Final = 4000
 _MAX_UNSENT_BYTES: Final = 4 << 20
+#: A task that only emits lets the others run after so many events: some 50 microseconds of them.
+_EVENTS_PER_TURN: Final = 8
 #: Redis trims whole nodes of a hundred entries, so asking it more often than about once a node is for nothing.
 _EVENTS_PER_TRIM: Final = 64
 _REFRESH_SECONDS: Final = 30.0
@@ -63,13 +69,17 @@ class StreamWriter:
         nonce: str,
         lease: Lease,
         options: WriterOptions,
+        lane: Lane | None = None,
     ) -> None:
+        """`lane` is what it shares with other writers; without, it has one of its own, connected as `client` is."""
         self._client = client
         self._keys = keys
         self._task_id = record.id
         self._nonce = nonce
         self._lease = lease
         self._options = options
+        self._shared_lane = lane
+        self._lane = lane or Lane(partial(open_bulk, client))
         self._calls = WriterCalls(
             keys,
             record.id,
@@ -84,11 +94,21 @@ class StreamWriter:
         #: Fields to store with the next batch.
         self._changed: dict[str, str] = {}
         self._is_probe_due = False
+        self._is_repair_due = False
         self._refreshed_at = boot_seconds()
-        self._wake = asyncio.Event()
-        self._settled = asyncio.Condition()
+        #: Whether the lane has it enlisted, or its call is under way, or it pauses after a failure.
+        self._is_busy = False
+        #: Takes the answer to the call under way, and what that call was about.
+        self._take: Callable[[Any], None] = self._appended
+        self._sent = Batch(record.generation, 0, ())
+        self._sent_values: Mapping[str, str] = {}
+        self._asked_at = 0.0
+        self._failures = 0
+        self._pause: asyncio.TimerHandle | None = None
+        self._events_in_turn = 0
+        #: Who waits until something is settled: `emit` for room, `flush` and `verify` for their end.
+        self._waiting: list[asyncio.Future[None]] = []
         self._failure: Exception | None = None
-        self._loop_task: asyncio.Task[None] | None = None
         #: Called once a repair was stored: indexes of other slots may be lost too.
         self.on_repair: Callable[[], None] | None = None
         #: Called once when the writer is fenced, whoever found out: the task function has to stop.
@@ -104,33 +124,43 @@ class StreamWriter:
         return self._outbox.stored
 
     async def __aenter__(self) -> Self:
-        self._loop_task = asyncio.create_task(self._run(), name=f"writer of {self._task_id}")
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._loop_task:
-            self._loop_task.cancel()
-            await asyncio.gather(self._loop_task, return_exceptions=True)
+        if self._pause:
+            self._pause.cancel()
+        self._lane.unsent_bytes -= self._outbox.unsent_bytes
+        if self._failure is None:
+            self._fail(Fenced(f"The writer of task {self._task_id} is closed."))
+        if self._shared_lane is None:
+            await self._lane.aclose()
 
     async def emit(self, draft: Draft, values: Mapping[str, str] | None = None) -> EventId:
         """Take an event in and return its id; waits only while too much is unsent.
 
         `values` are fields of the record to change in the same step as the append.
         """
-        while self._outbox.unsent >= _MAX_UNSENT_EVENTS or self._outbox.unsent_bytes >= _MAX_UNSENT_BYTES:
-            await self._wait_settled()
+        while self._is_full:
+            self._lane.hurry()
+            await self._settled()
         self._check()
         found = self._outbox.add(draft)
+        self._lane.unsent_bytes += len(draft.data)
         if values:
             self._changed.update(values)
-        self._wake.set()
+        if not self._is_busy:
+            self._enlist()
+        self._events_in_turn += 1
+        if self._events_in_turn == _EVENTS_PER_TURN:  # only now: whoever is cancelled here has been taken in
+            self._events_in_turn = 0
+            await asyncio.sleep(0)
         return found
 
     async def flush(self) -> None:
         """Wait until everything taken in is stored."""
         while self._outbox.unsent or self._changed:
-            self._wake.set()
-            await self._wait_settled()
+            self._enlist(hurry=True)
+            await self._settled()
         self._check()
 
     async def finish(self, status: Status, data: str) -> EventId:
@@ -138,6 +168,7 @@ class StreamWriter:
         await self.flush()
         self._changed.update({"status": status.value, "end": data})
         self._outbox.add(Draft(TERMINAL_TYPES[status], data), is_terminal=True)
+        self._lane.unsent_bytes += len(data)
         await self.flush()
         return self._outbox.stored
 
@@ -145,121 +176,171 @@ class StreamWriter:
         """Ask whether the log still holds what was stored, and repair it if not."""
         self._is_probe_due = True
         while self._is_probe_due:
-            self._wake.set()
-            await self._wait_settled()
+            self._enlist(hurry=True)
+            await self._settled()
         self._check()
 
     def probe(self) -> None:
         """Ask for the same without waiting; for a renewal that found the log or the record short."""
         self._is_probe_due = True
-        self._wake.set()
+        self._enlist(hurry=True)
 
     def fence(self, reason: str) -> None:
         """Stop for good, because of what somebody else found."""
         if self._failure is None:
-            self._failure = Fenced(reason)
-            self._wake.set()
+            self._fail(Fenced(reason))
             if self.on_fence:
                 self.on_fence(reason)
+
+    # Who waits.
+
+    @property
+    def _is_full(self) -> bool:
+        outbox = self._outbox
+        if outbox.unsent_bytes >= _MAX_UNSENT_BYTES or outbox.unsent >= _MAX_UNSENT_EVENTS:
+            return True
+        # With nothing unsent nothing would ever wake it: each writer may have one event in.
+        return self._lane.unsent_bytes >= MAX_UNSENT_BYTES and outbox.unsent > 0
 
     def _check(self) -> None:
         if self._failure:
             raise self._failure
 
-    async def _wait_settled(self) -> None:
+    async def _settled(self) -> None:
+        """Wait until a reply changed something."""
         self._check()
-        async with self._settled:
-            await self._settled.wait()
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        await waiter
         self._check()
 
-    async def _run(self) -> None:
-        failures = 0
-        while self._failure is None:
-            await self._wake.wait()
-            self._wake.clear()
-            try:
-                while self._failure is None and (self._outbox.unsent or self._changed or self._is_probe_due):
-                    await self._append_once()
-                    failures = 0
-            except LogUnavailable as error:
-                failures += 1
-                if failures == 1:
-                    _log.warning("Task %s waits to write: %s", self._task_id, error)
-                await asyncio.sleep(
-                    _BACKOFF_SECONDS[min(failures, len(_BACKOFF_SECONDS)) - 1] * random.uniform(0.7, 1.3)
-                )
-                self._wake.set()
-            except Exception as error:  # noqa: BLE001 - a supervised loop: whoever waits must not wait for ever
-                _log.exception("The writer of task %s failed", self._task_id)
-                self._failure = error
-            async with self._settled:
-                self._settled.notify_all()
-
-    async def _append_once(self) -> None:
-        if not await self._may_write():
+    def _wake_all(self) -> None:
+        if not self._waiting:
             return
-        batch = self._outbox.next_batch()
-        changed = dict(self._changed) if batch.is_terminal or not self._outbox.is_closed else {}
-        reply = await run(self._client, self._append_call(batch, changed))
-        conclusion = self._outbox.conclude(batch, reply)
-        if conclusion is Conclusion.STORED:
-            # After "differs" the fields are sent once more: they may belong to a part that was not stored. Not so with
-            # the terminal event, which they share a step with, and behind which nothing can be sent.
-            if reply.outcome != "differs" or (batch.is_terminal and not self._outbox.unsent):
-                self._note_values(changed)
-        elif conclusion is Conclusion.REPAIR:
-            await self._repair()
-        else:
-            self.fence(
-                f"The log of task {self._task_id} answered {reply.outcome!r} at {reply.id}: another run owns it."
-            )
-        async with self._settled:
-            self._settled.notify_all()
+        waiting, self._waiting = self._waiting, []
+        for waiter in waiting:
+            if not waiter.done():
+                waiter.set_result(None)
 
-    def _note_values(self, stored: Mapping[str, str]) -> None:
-        self._values.update(stored)
-        self._changed = {name: value for name, value in self._changed.items() if stored.get(name) != value}
-        self._is_probe_due = False
+    def _fail(self, failure: Exception) -> None:
+        self._failure = failure
+        self._wake_all()
 
-    async def _repair(self) -> None:
-        batch = self._outbox.repair_batch()
-        _log.warning("Redis lost data of task %s; writing %d events back", self._task_id, len(batch.drafts))
-        call = self._calls.repair(
-            batch,
-            values=self._values,
-            highest=self._outbox.last_id.sequence,
-            max_events=self._options.max_events,
-        )
-        reply = await run(self._client, call)
-        if reply.outcome != "stored":
-            self.fence(f"Task {self._task_id} lost data in Redis, and another run or its end is recorded there.")
-        elif self.on_repair:
-            self.on_repair()
+    # What the lane calls, and what it needs to know.
 
-    def _append_call(self, batch: Batch, values: Mapping[str, str]) -> Call[Reply]:
+    def _enlist(self, *, hurry: bool = False) -> None:
+        if not self._is_busy and self._failure is None:
+            self._is_busy = True
+            self._lane.enlist(self, hurry=hurry)
+        elif hurry:
+            self._lane.hurry()
+
+    def next_call(self) -> Call[Any] | None:
+        if self._failure:
+            return None
+        if not self._has_more:
+            self._is_busy = False
+            return None
+        # After the lease ran out by our own clock somebody else may run the task: ask before writing.
+        if not self._lease.is_fresh and not (self._outbox.is_closed and not self._outbox.unsent):
+            return self._renewal()
+        return self._repair() if self._is_repair_due else self._append()
+
+    def heard(self, answer: Any) -> None:
+        self._failures = 0
+        if self._failure is None:
+            self._take(answer)
+            self._go_on()
+
+    def failed(self, error: LogUnavailable, *, is_told: bool) -> None:
+        if self._failure:
+            return
+        self._is_repair_due = False  # whether it is still needed, the next append tells
+        self._failures += 1
+        if self._failures == 1 and not is_told:
+            _log.warning("Task %s waits to write: %s", self._task_id, error)
+        pause = _BACKOFF_SECONDS[min(self._failures, len(_BACKOFF_SECONDS)) - 1] * random.uniform(0.7, 1.3)
+        self._pause = asyncio.get_running_loop().call_later(pause, self._go_on)
+
+    def broke(self, error: Exception) -> None:
+        _log.error("The writer of task %s failed", self._task_id, exc_info=error)
+        if self._failure is None:
+            self._fail(error)
+
+    def _go_on(self) -> None:
+        self._is_busy = False
+        if self._has_more:
+            self._enlist(hurry=bool(self._waiting))
+
+    @property
+    def _has_more(self) -> bool:
+        return bool(self._outbox.unsent or self._changed or self._is_probe_due or self._is_repair_due)
+
+    # Calls and what their answers mean.
+
+    def _append(self) -> Call[Reply]:
+        batch = self._sent = self._outbox.next_batch()
+        self._sent_values = {}
+        if self._changed and (batch.is_terminal or not self._outbox.is_closed):
+            self._sent_values = dict(self._changed)
+        self._take = self._appended
         before = batch.first_sequence - 1
         trims = (before + len(batch.drafts)) // _EVENTS_PER_TRIM > before // _EVENTS_PER_TRIM
         return self._calls.append(
             batch,
             expected=self._outbox.stored,
-            values=values,
+            values=self._sent_values,
             refreshes=self._is_refresh_due(),
             trim_to=self._options.max_events if trims else 0,
         )
 
-    def _is_refresh_due(self) -> bool:
-        now = boot_seconds()
-        if now - self._refreshed_at <= _REFRESH_SECONDS:
-            return False
-        self._refreshed_at = now
-        return True
+    def _appended(self, reply: Reply) -> None:
+        outbox, batch = self._outbox, self._sent
+        unsent_bytes = outbox.unsent_bytes
+        conclusion = outbox.conclude(batch, reply)
+        self._lane.unsent_bytes -= unsent_bytes - outbox.unsent_bytes
+        if conclusion is Conclusion.STORED:
+            # After "differs" the fields are sent once more: they may belong to a part that was not stored. Not so with
+            # the terminal event, which they share a step with, and behind which nothing can be sent.
+            if reply.outcome != "differs" or (batch.is_terminal and not outbox.unsent):
+                self._is_probe_due = False
+                if self._sent_values:
+                    self._note_values(self._sent_values)
+        elif conclusion is Conclusion.REPAIR:
+            self._is_repair_due = True
+        else:
+            self.fence(
+                f"The log of task {self._task_id} answered {reply.outcome!r} at {reply.id}: another run owns it."
+            )
+        self._wake_all()
 
-    async def _may_write(self) -> bool:
-        """After the lease ran out by our own clock somebody else may run the task: ask before writing."""
-        if self._lease.is_fresh or (self._outbox.is_closed and not self._outbox.unsent):
-            return True
-        asked_at = boot_seconds()
-        call = calls.renew(
+    def _note_values(self, stored: Mapping[str, str]) -> None:
+        self._values.update(stored)
+        self._changed = {name: value for name, value in self._changed.items() if stored.get(name) != value}
+
+    def _repair(self) -> Call[Reply]:
+        batch = self._outbox.repair_batch()
+        _log.warning("Redis lost data of task %s; writing %d events back", self._task_id, len(batch.drafts))
+        self._take = self._repaired
+        return self._calls.repair(
+            batch,
+            values=self._values,
+            highest=self._outbox.last_id.sequence,
+            max_events=self._options.max_events,
+        )
+
+    def _repaired(self, reply: Reply) -> None:
+        self._is_repair_due = False
+        if reply.outcome != "stored":
+            self.fence(f"Task {self._task_id} lost data in Redis, and another run or its end is recorded there.")
+        elif self.on_repair:
+            self.on_repair()
+        self._wake_all()
+
+    def _renewal(self) -> Call[Renewal]:
+        self._take = self._renewed
+        self._asked_at = boot_seconds()
+        return calls.renew(
             self._keys,
             self._task_id,
             nonce=self._nonce,
@@ -267,9 +348,16 @@ class StreamWriter:
             lifetimes=self._options.lifetimes,
             stored=self._outbox.stored,
         )
-        renewal = await run(self._client, call)
-        if renewal.outcome != "renewed":
+
+    def _renewed(self, renewal: Renewal) -> None:
+        if renewal.outcome == "renewed":
+            self._lease.renewed(asked_at=self._asked_at)
+        else:
             self.fence(f"The lease of task {self._task_id} ran out, and its record answered {renewal.outcome!r}.")
+
+    def _is_refresh_due(self) -> bool:
+        now = boot_seconds()
+        if now - self._refreshed_at <= _REFRESH_SECONDS:
             return False
-        self._lease.renewed(asked_at=asked_at)
+        self._refreshed_at = now
         return True

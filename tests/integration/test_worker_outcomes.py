@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from server.streams.records import Status
+from tests.support.waiting import wait_until
 from tests.support.working import Bench, working
 from workers.worker import Worker
 
@@ -121,6 +122,11 @@ async def test_nothing_is_written_behind_the_end_of_a_task(bench: Bench) -> None
 async def test_progress_is_announced_seldom_and_its_last_state_always(bench: Bench) -> None:
     task_id = await bench.create("step_through", steps=1000)
     record = await bench.end(task_id)
+
+    async def end_is_told() -> bool:  # behind the end itself
+        return (await bench.updates(task_id))[-1]["status"] == "completed"
+
+    await wait_until(end_is_told, description="the end is announced")
     updates = await bench.updates(task_id)
     assert len(await bench.datas(task_id, "progress")) == 1001
     assert len(updates) < 20

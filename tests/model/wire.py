@@ -15,7 +15,10 @@ from typing import Any
 
 import hiredis
 import redis.exceptions
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
+
+from server.streams.bulk import ScriptMissing
+from server.streams.connections import unavailable
 
 Command = Sequence[Any]
 
@@ -108,7 +111,7 @@ class Link:
         """Send commands. To learn that a script has to be sent whole uses up no fault."""
         verb, script = commands[0][:2]
         if verb == "EVALSHA" and script not in self._loaded:
-            return [NoScriptError("NOSCRIPT")]
+            return [NoScriptError("NOSCRIPT") for _ in commands]
         if verb == "EVAL":
             self._loaded.add(hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest())
         fault = self.faults.popleft() if self.faults else ""
@@ -164,6 +167,42 @@ class Link:
         self._held.append(future)
         if not await future:
             raise redis.exceptions.ConnectionError("the connection broke")
+
+
+class LinkConnection:
+    """A lane's connection over a link: what `BulkConnection` is over a socket."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._commands: list[Command] = []
+        self._exchange: asyncio.Task[None] | None = None
+        self.is_lost = False
+
+    def add(self, command: Command) -> int:
+        self._commands.append(command)
+        return 1
+
+    def go(self, done: Callable[[list[Any]], None]) -> None:
+        commands, self._commands = self._commands, []
+        self._exchange = asyncio.ensure_future(self._perform(commands, done))
+
+    async def aclose(self) -> None:
+        if self._exchange:
+            self._exchange.cancel()
+
+    async def _perform(self, commands: Sequence[Command], done: Callable[[list[Any]], None]) -> None:
+        try:
+            replies = await self._link.exchange(commands)
+        except RedisError as error:
+            self.is_lost = True
+            replies = [error for _ in commands]
+        done([_as_bulk(reply) for reply in replies])
+
+
+def _as_bulk(reply: Any) -> Any:
+    if isinstance(reply, NoScriptError):
+        return ScriptMissing(str(reply))
+    return unavailable(reply) if isinstance(reply, Exception) else reply
 
 
 class _Pipeline:

@@ -18,11 +18,13 @@ from server.streams.connections import run
 from server.streams.errors import Conflict, Fenced, LogUnavailable
 from server.streams.event import CANCELLED, CHECKPOINT, COMPLETE, ERROR, Draft
 from server.streams.ids import EventId
+from server.streams.lane import Lane
 from server.streams.lease import RENEWALS_PER_LEASE, Lease
 from server.streams.log import Log
 from server.streams.names import task_stream
 from server.streams.records import Status
 from server.streams.writer import StreamWriter, WriterOptions
+from tests.model.wire import LinkConnection
 from tests.model.world import LEASE_SECONDS, LIFETIMES, World
 
 TASK = "t"
@@ -50,6 +52,7 @@ class Worker:
         self.world = world
         self.name = name
         self.link = world.link(name)
+        self.lane = self._new_lane()
         self.run: Run | None = None
         #: Nonce of a claim whose answer is not known, and when it was first asked for.
         self._claim: tuple[str, float] | None = None
@@ -99,8 +102,8 @@ class Worker:
             # Counted from the first time it was asked for: a repeated claim renews nothing.
             lease = Lease(LEASE_SECONDS, asked_at=asked_at, clock=world.loop.time)
             writer = StreamWriter(
-                self.link, world.keys, claimed.record, nonce=nonce, lease=lease, options=_OPTIONS
-            )  # fmt: skip
+                self.link, world.keys, claimed.record, nonce=nonce, lease=lease, options=_OPTIONS, lane=self.lane
+            )
             await writer.__aenter__()
             self.run = Run(writer, lease, nonce)
             self.run.renewing = world.spawn(self._renew_for_ever(self.run))
@@ -165,7 +168,15 @@ class Worker:
         self._claim = None
         if self.run:
             await self._forget(self.run)
+        await self.lane.aclose()
+        self.lane = self._new_lane()
         self.link.forget()
+
+    def _new_lane(self) -> Lane:
+        async def dial() -> LinkConnection:
+            return LinkConnection(self.link)
+
+        return Lane(dial)
 
     async def _emit(self, event_type: str, data: dict[str, Any], values: dict[str, str]) -> None:
         found = self.run

@@ -26,6 +26,7 @@ from server.streams.connections import AsyncClient, execute, run
 from server.streams.event import CANCELLED, ERROR, Draft, Event
 from server.streams.ids import ORIGIN, EventId
 from server.streams.keys import Keys
+from server.streams.lane import Lane
 from server.streams.lease import Lease, boot_seconds
 from server.streams.names import task_stream
 from server.streams.records import TaskRecord
@@ -220,6 +221,7 @@ class Hand:
         nonce: str = "n1",
         lease: Lease | None = None,
         max_events: int = 0,
+        lane: Lane | None = None,
     ) -> StreamWriter:
         return StreamWriter(
             self.client,
@@ -228,4 +230,5 @@ class Hand:
             nonce=nonce,
             lease=lease or Lease(LEASE_MS / 1000, asked_at=boot_seconds()),
             options=WriterOptions(LIFETIMES, max_events, LEASE_MS),
+            lane=lane,
         )

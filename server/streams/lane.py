@@ -1,0 +1,225 @@
+"""Group commit: the appends of all writers of a process, over one connection.
+
+Owns when a round trip begins and what goes into it. Invariant: a writer has one call under way at most, and hears of it
+once: the reply, or an error that says "unknown" or "refused". The lane sends nothing again, but for a script that Redis
+did not know and so did not run. It knows nothing of what calls mean.
+
+Theory of operation
+-------------------
+1. A writer that has something to send enlists and is asked for its call right before the lane sends: so a batch holds
+   whatever was emitted until then, and the lease was looked at just then.
+2. One round trip is under way at a time. What enlists meanwhile goes in the next one: under load a trip carries many
+   calls and every call many events, and the cost of a trip is shared.
+3. An idle lane sends at once: in the next turn of the event loop, with all that this turn emits. A busy one begins a
+   trip a millisecond at most. A thousand writers that emit now and then would otherwise make a trip for each event, and
+   a trip costs Redis and the worker more than the append in it. `delay_seconds` waits longer, for fewer appends; who
+   waits for his events to be stored hurries everybody.
+4. A trip is bounded in bytes, so that the replies to the first call do not wait for the last of thousands. Writers come
+   in the order in which they enlisted.
+5. With the connection everything under way on it is lost: each writer hears "unknown" and asks again by itself. Writers
+   that were not asked for their call yet only wait until the lane is connected again.
+6. A lane is one connection to one node. With several nodes each has its lane, and a writer enlists with its stream's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import random
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, Protocol
+
+from server.streams.bulk import Command, Done, ScriptMissing
+from server.streams.calls import Call
+from server.streams.errors import LogUnavailable
+
+_log = logging.getLogger(__name__)
+
+#: No trip begins sooner after the one before.
+PACE_SECONDS: Final = 0.001
+#: Some thousand events of the usual size, and less than 10 ms of Redis.
+_TRIP_BYTES: Final = 256 * 1024
+#: Above this, over all writers, `emit` waits for what its own writer has unsent: a bound for the process.
+MAX_UNSENT_BYTES: Final = 64 << 20
+_BACKOFF_SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
+
+
+class Source(Protocol):
+    """A writer, as the lane sees it."""
+
+    def next_call(self) -> Call[Any] | None:
+        """What to send, which is then sent at once; None if there is nothing any more."""
+        ...
+
+    def heard(self, answer: Any) -> None:
+        """What the reply to that call means, as its `parse` says."""
+        ...
+
+    def failed(self, error: LogUnavailable, *, is_told: bool) -> None:
+        """Redis refused that call, or its fate is unknown. `is_told`: the log has a line about it."""
+        ...
+
+    def broke(self, error: Exception) -> None:
+        """One of the above, or the parsing of the reply, raised what it must not."""
+        ...
+
+
+class Connection(Protocol):
+    """The part of `BulkConnection` that a lane needs."""
+
+    @property
+    def is_lost(self) -> bool: ...
+    def add(self, command: Command) -> int: ...
+    def go(self, done: Done) -> None: ...
+    async def aclose(self) -> None: ...
+
+
+class Lane:
+    """Belongs to one event loop. Nothing is dialled before something is to be sent; `aclose` is the end."""
+
+    def __init__(self, dial: Callable[[], Awaitable[Connection]], *, delay_seconds: float = 0.0) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._dial = dial
+        self._delay_seconds = delay_seconds
+        self._waiting: deque[Source] = deque()
+        #: Since when the first of them waits.
+        self._waiting_since = 0.0
+        self._is_urgent = False
+        self._under_way: list[tuple[Source, Call[Any]]] = []
+        #: Calls that Redis did not run because it did not know their script, and the scripts to send whole.
+        self._again: list[tuple[Source, Call[Any]]] = []
+        self._unknown_scripts: set[str] = set()
+        self._connection: Connection | None = None
+        self._dialling: asyncio.Task[None] | None = None
+        self._next_trip: asyncio.Handle | None = None
+        self._next_trip_at = math.inf
+        self._last_trip_at = -math.inf
+        self._is_closed = False
+        #: Counted by the writers: what they hold and do not know to be stored.
+        self.unsent_bytes = 0
+
+    def enlist(self, source: Source, *, hurry: bool = False) -> None:
+        """Have a writer asked for its call in the next trip. It enlists once, and again after it has heard."""
+        if not self._waiting:
+            self._waiting_since = self._loop.time()
+        self._waiting.append(source)
+        self._plan(hurry=hurry)
+
+    def hurry(self) -> None:
+        """Somebody waits until his events are stored: begin the next trip as soon as can be."""
+        self._plan(hurry=True)
+
+    async def aclose(self) -> None:
+        """Send nothing more, and close the connection. What is under way is unknown."""
+        self._is_closed = True
+        if self._next_trip:
+            self._next_trip.cancel()
+        if self._dialling:
+            self._dialling.cancel()
+            await asyncio.gather(self._dialling, return_exceptions=True)
+        if self._connection:
+            await self._connection.aclose()
+
+    def _plan(self, *, hurry: bool) -> None:
+        self._is_urgent = self._is_urgent or hurry
+        if self._under_way or self._dialling or self._is_closed or not (self._waiting or self._again):
+            return  # the end of what is under way plans the next trip
+        if self._next_trip is not None and not hurry:
+            return  # nobody who comes later is due sooner
+        now = self._loop.time()
+        at = now
+        if not self._is_urgent:
+            at = max(self._waiting_since + self._delay_seconds, self._last_trip_at + PACE_SECONDS)
+        if self._next_trip is not None:
+            if at >= self._next_trip_at:
+                return
+            self._next_trip.cancel()
+        self._next_trip_at = at
+        self._next_trip = self._loop.call_at(at, self._begin) if at > now else self._loop.call_soon(self._begin)
+
+    def _begin(self) -> None:
+        self._next_trip = None
+        connection = self._connection
+        if connection is None or connection.is_lost:
+            self._dialling = asyncio.create_task(self._connect(), name="lane connects")
+            return
+        again, self._again = self._again, []
+        for source, call in again:
+            self._put(connection, source, call)
+        size = 0
+        while self._waiting and size < _TRIP_BYTES:
+            source = self._waiting.popleft()
+            try:
+                call = source.next_call()
+                if call is not None:
+                    size += self._put(connection, source, call)
+            except Exception as error:  # noqa: BLE001 - one writer's step: the others go on
+                source.broke(error)
+        self._is_urgent = self._is_urgent and bool(self._waiting)
+        if self._under_way:
+            self._last_trip_at = self._loop.time()
+            connection.go(self._end)
+
+    def _put(self, connection: Connection, source: Source, call: Call[Any]) -> int:
+        script = call.script
+        if script.sha in self._unknown_scripts:
+            size = connection.add(("EVAL", script.text, *call.tail()))
+            self._unknown_scripts.remove(script.sha)  # what follows in this trip finds it known
+        else:
+            size = connection.add(("EVALSHA", script.sha, *call.tail()))
+        self._under_way.append((source, call))
+        return size
+
+    def _end(self, replies: list[Any]) -> None:
+        under_way, self._under_way = self._under_way, []
+        is_lost = self._connection is not None and self._connection.is_lost
+        if is_lost and not self._is_closed:
+            _log.warning("Appends wait: the connection was lost with %d under way. %s", len(under_way), replies[-1])
+        for (source, call), reply in zip(under_way, replies, strict=True):
+            if isinstance(reply, ScriptMissing) and not is_lost:
+                self._unknown_scripts.add(call.script.sha)
+                self._again.append((source, call))
+            elif isinstance(reply, LogUnavailable):
+                source.failed(reply, is_told=is_lost)
+            else:
+                self._hand_over(source, call, reply)
+        if self._waiting or self._again:
+            self._plan(hurry=bool(self._again))
+
+    def _hand_over(self, source: Source, call: Call[Any], reply: Any) -> None:
+        try:
+            source.heard(call.parse(reply))
+        except Exception as error:  # noqa: BLE001 - one writer's step: the others go on
+            source.broke(error)
+
+    async def _connect(self) -> None:
+        failures = 0
+        if self._connection:
+            await self._connection.aclose()
+            self._connection = None
+        again, self._again = self._again, []
+        for source, _ in again:
+            source.failed(LogUnavailable("The connection was lost before the script was sent whole."), is_told=True)
+        while True:
+            try:
+                self._connection = await self._dial()
+                break
+            except LogUnavailable as error:
+                failures += 1
+                if failures == 1:
+                    _log.warning("Appends wait: %s", error)
+            except Exception as error:  # noqa: BLE001 - a supervised step: whoever waits must not wait for ever
+                _log.exception("Connecting for appends failed")
+                waiting, self._waiting = self._waiting, deque()
+                for source in waiting:
+                    source.broke(error)
+                break
+            pause = _BACKOFF_SECONDS[min(failures, len(_BACKOFF_SECONDS)) - 1]
+            await asyncio.sleep(pause * random.uniform(0.7, 1.3))
+        if failures and self._connection:
+            _log.info("Appends go on")
+        self._dialling = None
+        if self._waiting:
+            self._plan(hurry=True)
