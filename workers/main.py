@@ -76,7 +76,7 @@ async def open_worker(settings: WorkerSettings, definitions: Mapping[str, TaskDe
     lease_ms = int(settings.lease_seconds * 1000)
     log = Log(commands, keys, lifetimes=lifetimes, max_events=settings.max_stream_events)
     announcer = Announcer(log)
-    lane = Lane(partial(open_bulk, commands))
+    lane = Lane(partial(open_bulk, commands), delay_seconds=settings.append_delay_ms / 1000)
     shared = Shared(
         client=commands,
         keys=keys,

@@ -38,6 +38,12 @@ class WorkerSettings(CoreSettings):
         description="Queues to take tasks from, with commas between them.",
     )
     concurrency: int = Field(10, ge=1, le=10_000, description="How many tasks one worker runs side by side.")
+    append_delay_ms: int = Field(
+        0,
+        ge=0,
+        le=1000,
+        description="How long an event may wait for others, so that appends become fewer; `0`: not at all when idle.",
+    )
     name: str = Field(
         "",
         max_length=64,

@@ -1,4 +1,4 @@
-"""Task functions that emit faster than Redis takes: they wait, in a coroutine as in a thread, and nothing is lost."""
+"""Task functions that emit faster than Redis takes, or than they have to be heard: they wait, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from server.streams.writer import StreamWriter
 from tests.support.log_hand import Hand
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
+from tests.support.working import Bench, working
 from workers.context import Context, StopSign, SyncContext
 
 #: As many events as a writer holds unsent, and a few more.
@@ -80,3 +81,16 @@ async def test_a_function_that_outruns_a_frozen_redis_waits_and_goes_on_afterwar
         await asyncio.wait_for(running, 20)
         await writer.flush()
     assert [event.data for event in (await own_hand.task_log())[1:]] == [str(number) for number in range(_COUNT)]
+
+
+async def test_with_a_delay_a_workers_events_make_few_appends_and_its_ends_do_not_wait(redis_url: str, bench: Bench):
+    async with working(redis_url, "tests.tasks.emitters", append_delay_ms=1000):
+        await bench.client.execute_command("CONFIG", "RESETSTAT")
+        task_ids = [await bench.create("emit_many", count=100, interval_ms=1) for _ in range(3)]
+        for task_id in task_ids:
+            await bench.end(task_id)
+        stats = await bench.client.execute_command("INFO", "commandstats")
+        for task_id in task_ids:
+            assert await bench.datas(task_id, "number") == [{"number": number} for number in range(100)]
+    # Each append rings once; besides rings only what is told of a task's state.
+    assert stats["cmdstat_spublish"]["calls"] < 60
