@@ -68,6 +68,8 @@ class StreamingConnection(HttpToolsProtocol):
     #: One for the process: its event loop serves one connection after the other.
     _framer: Final = _Framer()
     _subscription: Subscription | None = None
+    #: The request that is being answered. `cycle` is the newest one, which may still wait behind it.
+    _answering: RequestResponseCycle | None = None
     #: What goes in front of the first block, in one write.
     _first: bytes = b""
     _early: bytes = b""
@@ -156,6 +158,15 @@ class StreamingConnection(HttpToolsProtocol):
         if subscription is not None:
             subscription.close()
         super().connection_lost(exc)
+        answering = self._answering
+        if answering is not None and not answering.response_complete:
+            # uvicorn tells the newest request only; the one before it would write to a closed transport, for ever.
+            answering.disconnected = True
+            answering.message_event.set()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
 
     def shutdown(self) -> None:
         """Called when the process stops; a stream has been drained before, or is given the rest of the time."""
@@ -170,6 +181,7 @@ class StreamingConnection(HttpToolsProtocol):
 
     def _let_go(self) -> None:
         self.cycle = cast("RequestResponseCycle", _Answered)
+        self._answering = None
         self.flow = cast("FlowControl", None)
         self.parser = cast("httptools.HttpRequestParser", None)
         self.scope = cast("Any", None)

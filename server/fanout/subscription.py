@@ -302,6 +302,7 @@ class Subscription:
             self._blocked_since = now
             self._unsent_bytes = outlet.unsent_bytes
         elif now - self._blocked_since >= self._pace.stall:
+            _log.info("A reader of %r took nothing for %g s and is cut off", self._tail.stream, self._pace.stall)
             outlet.abort()
             self.close()
             return

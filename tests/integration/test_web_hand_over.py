@@ -84,6 +84,21 @@ async def test_two_requests_in_one_segment_are_both_answered_in_order(real: Real
     writer.close()
 
 
+async def test_a_reader_with_another_request_behind_it_is_heard_leaving(
+    real: RealServer, worker: PlayedWorker, caplog: pytest.LogCaptureFixture
+):
+    task_id = await create(real)
+    reader, writer = await real.connect()
+    writer.write(2 * request_for(task_id))
+    await until(reader, b"event: position")
+    assert real.hub.subscribers == 1
+    writer.close()
+    await wait_until(lambda: real.hub.subscribers == 0, description="the subscription is closed")
+    async with worker.run(task_id) as run:
+        await run.finish(Status.COMPLETED, '{"result":null}')
+    assert "Traceback" not in caplog.text
+
+
 async def test_a_further_request_of_which_half_has_come_is_answered(real: RealServer, worker: PlayedWorker):
     task_id = await create(real)
     reader, writer = await real.connect()
