@@ -34,6 +34,8 @@ class Plan:
         """Round by round; within a scenario the designs take turns, and turns at going first."""
         for number in range(1, self.rounds + 1):
             for scenario in self.scenarios:
+                if number > 1 and scenario.run_rounds:
+                    continue
                 everyone = [*scenario.designs, *(scenario.shown_once if number == 1 else ())]
                 chosen = [each for each in everyone if each in self.designs]
                 yield from ((number, scenario, each) for each in (chosen if number % 2 else chosen[::-1]))
@@ -51,14 +53,18 @@ def run_plan(plan: Plan, *, console: Console) -> tuple[Results, list[str]]:
         for number, scenario, design in todo:
             screen.begin(f"({scenario.key}) {design.value}, round {number} of {plan.rounds}")
             try:
-                figures = scenario.run(stage, design)
+                found = _figures(scenario, stage, design, rounds=plan.rounds)
             except (Broken, Unusable) as failure:
                 failures.append(f"{screen.name}: {failure}")
                 screen.end(f"[red]failed[/red]: {failure}")
             else:
-                results.runs.append(Run(scenario.key, design, number, figures))
-                screen.end(_summary(scenario, figures))
+                results.runs += [Run(scenario.key, design, number + index, each) for index, each in enumerate(found)]
+                screen.end(" | ".join(_summary(scenario, each) for each in found))
     return results, failures
+
+
+def _figures(scenario: Scenario, stage: Stage, design: Design, *, rounds: int) -> Sequence[Figures]:
+    return scenario.run_rounds(stage, design, rounds) if scenario.run_rounds else [scenario.run(stage, design)]
 
 
 def _summary(scenario: Scenario, figures: Figures) -> str:

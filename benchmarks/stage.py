@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.peers.nchan import running_nchan
-from benchmarks.peers.peer import Design, Peer, Site
+from benchmarks.peers.peer import Design, Peer, Replaceable, Site
 from benchmarks.peers.reprise import Reprise, running_reprise
 from benchmarks.peers.tutorial import running_tutorial
 
@@ -57,18 +57,27 @@ class Stage:
     @contextlib.contextmanager
     def peer(self, design: Design) -> Generator[Peer]:
         """A contender, running; its server is what is measured."""
-        site = self._site(design.value)
+        if design is Design.NCHAN:
+            self.step("starting")
+            with running_nchan(self._site(design.value)) as nchan:
+                yield nchan
+        else:
+            with self.replaceable(design) as peer:
+                yield peer
+
+    @contextlib.contextmanager
+    def replaceable(self, design: Design) -> Generator[Replaceable]:
+        """A contender whose server may be killed. Nchan is none: events are published to its server."""
         self.step("starting")
-        match design:
-            case Design.REPRISE:
-                with running_reprise(site) as reprise:
-                    yield reprise
-            case Design.NCHAN:
-                with running_nchan(site) as nchan:
-                    yield nchan
-            case Design.TUTORIAL:
-                with running_tutorial(site) as tutorial:
-                    yield tutorial
+        site = self._site(design.value)
+        if design is Design.REPRISE:
+            with running_reprise(site) as reprise:
+                yield reprise
+        elif design is Design.TUTORIAL:
+            with running_tutorial(site) as tutorial:
+                yield tutorial
+        else:
+            raise ValueError(f"The server of {design.value!r} cannot be replaced while it is written to.")
 
     @contextlib.contextmanager
     def product(self) -> Generator[Reprise]:

@@ -71,6 +71,18 @@ class Stall:
 
 
 @dataclass(frozen=True, slots=True)
+class Count:
+    """Say how many events have been received."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Events received so far, over all subscribers."""
+
+    events: int
+
+
+@dataclass(frozen=True, slots=True)
 class Attached:
     """Every subscriber has its response (or, with `asks_later`, its connection)."""
 

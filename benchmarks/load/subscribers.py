@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from benchmarks.load.child import parent, serve
 from benchmarks.load.response import BadResponse, Response
-from benchmarks.load.spec import Ask, Asked, Attached, Drained, Killed, LoadSpec, Progress, Stall
+from benchmarks.load.spec import Ask, Asked, Attached, Count, Counted, Drained, Killed, LoadSpec, Progress, Stall
 from benchmarks.load.transcript import Broken, Reader, Transcript
 
 _READ_BYTES: Final = 65_536
@@ -278,6 +278,8 @@ class Subscribers:
         elif isinstance(message, Killed):
             self._killed_at_ns = message.at_ns
             self._behind = len(self._all)
+        elif isinstance(message, Count):
+            self._pipe.send(Counted(sum(each.reader.count for each in self._all)))
         elif isinstance(message, Stall):
             self._stall()
 

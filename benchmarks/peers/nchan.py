@@ -8,22 +8,18 @@ process, whose CPU therefore includes it; Reprise's writers are processes of the
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import signal
-import time
 from collections.abc import Generator
 from pathlib import Path
 from typing import Final
 
 from benchmarks.load.spec import Emission, PublishSpec
-from benchmarks.measure import with_children
 from benchmarks.peers.peer import PublisherPublication, Site, running_publisher
 from benchmarks.peers.processes import Program, free_port, listens, running, start
 from benchmarks.peers.redis import Redis, running_redis
 
 _HOST: Final = "127.0.0.1"
-_GONE_SECONDS: Final = 5.0
 _MODULES: Final = (Path("/usr/lib/nginx/modules"), Path("/usr/share/nginx/modules"), Path("/usr/lib64/nginx/modules"))
 
 #: The whole configuration.
@@ -101,20 +97,6 @@ class Nchan:
 
     def accounts(self) -> dict[str, list[int]]:
         return {"server": [self._server.pid], "redis": [self._redis.program.pid], "writers": self._publishers}
-
-    def kill_server(self) -> int:
-        _, *workers = with_children(self._server.pid)
-        at_ns = self._server.kill()
-        # Its master cannot end them any more.
-        for each in workers:
-            os.kill(each, signal.SIGKILL)
-        deadline = time.monotonic() + _GONE_SECONDS
-        while listens(self.port) and time.monotonic() < deadline:
-            time.sleep(0.001)
-        return at_ns
-
-    def restart_server(self) -> None:
-        self._server = self._start()
 
     def _start(self) -> Program:
         program = start(

@@ -63,6 +63,10 @@ class Peer(Protocol):
         """The processes by what they do: `server`, `redis`, `writers`."""
         ...
 
+
+class Replaceable(Peer, Protocol):
+    """A contender whose server can be lost, because nobody needs it for writing."""
+
     def kill_server(self) -> int:
         """kill -9; returns when, in monotonic nanoseconds."""
         ...

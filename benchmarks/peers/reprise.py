@@ -27,6 +27,8 @@ _TIMEOUT_SECONDS: Final = 30.0
 #: Tasks that the worker runs side by side: more than any scenario has.
 _SLOTS: Final = 8500
 _READY_SECONDS: Final = 90.0
+#: Below every time after which an idle connection is closed.
+_IDLE_SECONDS: Final = 10.0
 
 #: What differs from the defaults, for server and worker.
 SETTINGS: Final = {"REPRISE_LOG_LEVEL": "warning"}
@@ -75,6 +77,7 @@ class Reprise:
         self.server = self._start_server()
         self._worker = self._start_worker()
         self._connection = http.client.HTTPConnection(_HOST, self.port, timeout=_TIMEOUT_SECONDS)
+        self._called_at = time.monotonic()
         stack.callback(self._connection.close)
         self.server.wait_until(lambda: listens(self.port), what="listen")
 
@@ -113,6 +116,8 @@ class Reprise:
     def call(self, method: str, path: str, body: object = None) -> Any:
         """One request to the server; returns the JSON of the answer. Raises `Unusable` for a refusal."""
         text = None if body is None else json.dumps(body)
+        if time.monotonic() - self._called_at > _IDLE_SECONDS:
+            self._connection.close()  # the server may have closed it meanwhile
         try:
             self._connection.request(method, path, text, {"Content-Type": "application/json"} if text else {})
             answer = self._connection.getresponse()
@@ -120,6 +125,7 @@ class Reprise:
         except OSError:
             self._connection.close()  # the next call dials again
             raise
+        self._called_at = time.monotonic()
         if answer.status >= 300:
             raise Unusable(f"{method} {path} was answered {answer.status}: {said[:300]!r}.")
         return json.loads(said)

@@ -17,7 +17,7 @@ from typing import Final
 from benchmarks.load import child
 from benchmarks.load.spec import Emission, Killed
 from benchmarks.measure import percentile
-from benchmarks.peers.peer import Design, Peer
+from benchmarks.peers.peer import Design, Replaceable
 from benchmarks.scenarios.delivery import SUBSCRIBERS_MODULE, attach, load_spec, publish_and_drain
 from benchmarks.scenarios.scenario import Figures, Scenario, Shown, Target, times
 from benchmarks.stage import Stage
@@ -30,7 +30,7 @@ _PATIENCE_SECONDS: Final = 120.0
 
 
 def _run(stage: Stage, design: Design) -> Figures:
-    with stage.peer(design) as peer:
+    with stage.replaceable(design) as peer:
         stage.step("preparing")
         publication = peer.prepare(LIVE)
         spec = dataclasses.replace(
@@ -62,7 +62,7 @@ def _run(stage: Stage, design: Design) -> Figures:
     }
 
 
-def _kill(peer: Peer, load: child.Child) -> None:
+def _kill(peer: Replaceable, load: child.Child) -> None:
     time.sleep(_KILL_AFTER_SECONDS)
     load.tell(Killed(peer.kill_server()))
     peer.restart_server()
@@ -73,7 +73,6 @@ LOST_SERVER: Final = Scenario(
     title="5000 subscribers, 20 events/s, server killed and replaced",
     run=_run,
     designs=(Design.REPRISE, Design.TUTORIAL),
-    shown_once=(Design.NCHAN,),
     shown=(
         Shown("caught_up_seconds", "until all caught up", "s"),
         Shown("lost", "events lost", "", 0),

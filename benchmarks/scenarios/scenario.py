@@ -5,7 +5,7 @@ Invariant: a target compares figures of one round, so that what the machine did 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -54,6 +54,8 @@ class Scenario:
     designs: tuple[Design, ...]
     #: Who runs in the first round only, to be seen in the table; nothing is judged by it.
     shown_once: tuple[Design, ...] = ()
+    #: For what takes long to prepare: the figures of all rounds from one run, in the first round; `run` is then unused.
+    run_rounds: Callable[[Stage, Design, int], Sequence[Figures]] | None = None
     shown: tuple[Shown, ...] = ()
     targets: tuple[Target, ...] = ()
 
