@@ -66,8 +66,17 @@ class Results:
         return [sentence for each in self.runs for sentence in _doubts(each)]
 
     def _rounds(self) -> Iterable[Round]:
+        # Who runs once stands in every round.
+        lasting = {
+            (scenario.key, design): run.figures
+            for scenario in self.scenarios
+            for design in scenario.run_once
+            for run in self.runs
+            if (run.scenario, run.design) == (scenario.key, design)
+        }
         for number in sorted({each.round for each in self.runs}):
-            yield {(each.scenario, each.design): each.figures for each in self.runs if each.round == number}
+            own = {(each.scenario, each.design): each.figures for each in self.runs if each.round == number}
+            yield lasting | own
 
 
 def _doubts(run: Run) -> Iterable[str]:

@@ -36,7 +36,7 @@ class Plan:
             for scenario in self.scenarios:
                 if number > 1 and scenario.run_rounds:
                     continue
-                everyone = [*scenario.designs, *(scenario.shown_once if number == 1 else ())]
+                everyone = [*scenario.designs, *(scenario.run_once if number == 1 else ())]
                 chosen = [each for each in everyone if each in self.designs]
                 yield from ((number, scenario, each) for each in (chosen if number % 2 else chosen[::-1]))
 

@@ -33,7 +33,7 @@ FLOOD: Final = Scenario(
     title="1 stream, 1000 subscribers, 1000 events/s offered",
     run=_flood,
     designs=(Design.REPRISE, Design.NCHAN),
-    shown_once=(Design.TUTORIAL,),
+    run_once=(Design.TUTORIAL,),
     shown=(Shown("delivered_per_second", "delivered", "events/s", 0),),
     targets=(Target("delivered events/s ÷ Nchan's", times("a", "delivered_per_second"), 6.0, is_at_least=True),),
 )
@@ -43,7 +43,7 @@ STEADY_FAN_OUT: Final = Scenario(
     title="1 stream, 1000 subscribers, 100 events/s",
     run=_steady,
     designs=(Design.REPRISE, Design.NCHAN),
-    shown_once=(Design.TUTORIAL,),
+    run_once=(Design.TUTORIAL,),
     shown=(
         Shown("server_us", "server CPU per delivered event", "µs", 2),
         Shown("p50_ms", "latency p50", "ms"),

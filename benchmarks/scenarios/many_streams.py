@@ -85,7 +85,7 @@ THOUSAND_STREAMS: Final = Scenario(
     title="1000 streams × 1 subscriber × 10 events/s",
     run=_run,
     designs=(Design.REPRISE, Design.NCHAN),
-    shown_once=(Design.TUTORIAL,),
+    run_once=(Design.TUTORIAL,),
     shown=_SHOWN,
     targets=(
         Target(

@@ -54,7 +54,7 @@ REPLAY: Final = Scenario(
     title="500 subscribers replay 2000 events each, all at once",
     run=_run,
     designs=(Design.REPRISE, Design.NCHAN),
-    shown_once=(Design.TUTORIAL,),
+    run_once=(Design.TUTORIAL,),
     shown=(
         Shown("delivered_per_second", "replayed", "events/s", 0),
         Shown("server_us", "server CPU per replayed event", "µs", 2),

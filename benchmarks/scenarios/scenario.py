@@ -52,8 +52,8 @@ class Scenario:
     run: Callable[[Stage, Design], Figures]
     #: Who runs in every round.
     designs: tuple[Design, ...]
-    #: Who runs in the first round only, to be seen in the table; nothing is judged by it.
-    shown_once: tuple[Design, ...] = ()
+    #: Who runs in the first round only, being slow; all rounds are compared with that.
+    run_once: tuple[Design, ...] = ()
     #: For what takes long to prepare: the figures of all rounds from one run, in the first round; `run` is then unused.
     run_rounds: Callable[[Stage, Design, int], Sequence[Figures]] | None = None
     shown: tuple[Shown, ...] = ()

@@ -46,6 +46,13 @@ def test_a_round_without_the_rival_judges_nothing():
     assert (judged.values, judged.median, judged.is_met) == ((), None, None)
 
 
+def test_a_design_that_ran_once_is_compared_with_every_round():
+    lost_server = SCENARIOS[6]
+    runs = [Run("g", Design.REPRISE, number, {"caught_up_seconds": 2.0 * number}) for number in (1, 2)]
+    runs.append(Run("g", Design.TUTORIAL, 1, {"caught_up_seconds": 10.0}))
+    assert Results([lost_server], runs).judge(lost_server.targets[0]).values == (0.2, 0.4)
+
+
 def test_a_saturated_load_generator_and_a_busy_machine_are_told():
     saturated = Run("a", Design.NCHAN, 1, {"load_share": 0.97, "server_share": 0.5, "others_share": 0.01})
     busy = Run("a", Design.REPRISE, 2, {"load_share": 0.5, "server_share": 0.99, "others_share": 0.8})
