@@ -20,8 +20,11 @@ HEARTBEAT_EVENT: Final = b"event: heartbeat\ndata: {}\n\n"
 
 def event_frame(event: Event) -> bytes:
     """The frame of an event of the log. Its data has LF line ends only."""
-    data = event.data.replace("\n", "\ndata: ") if "\n" in event.data else event.data
-    return f"id: {event.id}\nevent: {event.type}\ndata: {data}\n\n".encode()
+    generation, sequence = event.id  # its `__str__` would cost as much as all the rest
+    data = event.data
+    if "\n" in data:
+        data = data.replace("\n", "\ndata: ")
+    return f"id: {generation}-{sequence}\nevent: {event.type}\ndata: {data}\n\n".encode()
 
 
 def with_prefix(frame: bytes, prefix: str) -> bytes:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from server.streams.errors import InvalidInput, TooLarge
 from server.streams.ids import EventId, decode_event_id, parse_event_id
@@ -58,9 +58,8 @@ class Draft:
     data: str
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One event of a stream, as it stands in the log."""
+class Event(NamedTuple):
+    """One event of a stream, as it stands in the log. A tuple, because one is made for every event that passes."""
 
     id: EventId
     type: str

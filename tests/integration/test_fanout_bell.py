@@ -5,15 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from secrets import token_hex
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from server.fanout.bell import parse_ring
 from server.streams.connections import connect, execute
 from server.streams.doorbell import Doorbells
-from server.streams.event import Draft, Event
+from server.streams.event import Draft, Event, normal_text
 from server.streams.keys import Keys
 from tests.support.log_hand import Hand, drafts
+
+TYPES = st.from_regex(r"[A-Za-z0-9._:-]{1,20}", fullmatch=True)
 
 
 @dataclass
@@ -44,6 +49,19 @@ async def ear(redis_url: str, keys: Keys) -> AsyncIterator[Ear]:
 async def test_a_ring_brings_exactly_what_the_log_holds(hand: Hand, ear: Ear):
     await hand.publish("chat", [Draft("a", "é\n\u2028\0"), Draft("b", ""), Draft("c.d:e", "{}")], token="1")
     assert await ear.next() == await hand.log("chat")
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    batch=st.lists(st.builds(Draft, TYPES, st.text(st.characters(exclude_categories=["Cs"]))), min_size=1, max_size=5)
+)
+async def test_whatever_is_appended_its_ring_brings_what_is_read_afterwards(hand: Hand, ear: Ear, batch: list[Draft]):
+    await hand.publish("chat", batch, token=token_hex(8))
+    found = await ear.next()
+    assert found == (await hand.log("chat"))[-len(batch) :]
+    assert [(event.type, event.data) for event in found or ()] == [
+        (each.type, normal_text(each.data)) for each in batch
+    ]
 
 
 async def test_a_ring_tells_of_a_new_generation_and_of_a_loss(hand: Hand, ear: Ear):
