@@ -38,7 +38,8 @@ class Placement:
         if not self.measured:
             return "one processor for all"
         others = ", ".join(map(str, self.others))
-        return f"the measured process on processor {self.measured[0]}, everything else on {others}"
+        placed = f"the measured process on processor {self.measured[0]}, everything else on {others}"
+        return f"{placed}; in (c) and (d) all where the kernel likes"
 
 
 class Stage:
@@ -55,21 +56,24 @@ class Stage:
         self._on_step(text, share)
 
     @contextlib.contextmanager
-    def peer(self, design: Design) -> Generator[Peer]:
-        """A contender, running; its server is what is measured."""
+    def peer(self, design: Design, *, is_placed: bool = True) -> Generator[Peer]:
+        """A contender, running; its server is what is measured.
+
+        `is_placed` is false where what writes needs more than is left beside the server: then the kernel places all.
+        """
         if design is Design.NCHAN:
             self.step("starting")
-            with running_nchan(self._site(design.value)) as nchan:
+            with running_nchan(self._site(design.value, is_placed=is_placed)) as nchan:
                 yield nchan
         else:
-            with self.replaceable(design) as peer:
+            with self.replaceable(design, is_placed=is_placed) as peer:
                 yield peer
 
     @contextlib.contextmanager
-    def replaceable(self, design: Design) -> Generator[Replaceable]:
+    def replaceable(self, design: Design, *, is_placed: bool = True) -> Generator[Replaceable]:
         """A contender whose server may be killed. Nchan is none: events are published to its server."""
         self.step("starting")
-        site = self._site(design.value)
+        site = self._site(design.value, is_placed=is_placed)
         if design is Design.REPRISE:
             with running_reprise(site) as reprise:
                 yield reprise
@@ -86,11 +90,13 @@ class Stage:
         with running_reprise(self._site("reprise", measures_worker=True)) as reprise:
             yield reprise
 
-    def _site(self, name: str, *, measures_worker: bool = False) -> Site:
+    def _site(self, name: str, *, is_placed: bool = True, measures_worker: bool = False) -> Site:
         folder = self._folder / f"{next(self._numbers):03}-{name}"
         folder.mkdir()
         # nginx gives up root, and its worker must get to its files.
         folder.chmod(0o755)
+        if not is_placed:
+            return Site(folder)
         measured, others = self.placement.measured, self.placement.others
         if measures_worker:
             return Site(folder, server_cpus=others, writer_cpus=measured, other_cpus=others)

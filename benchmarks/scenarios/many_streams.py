@@ -2,6 +2,9 @@
 
 Preparing (d) takes much longer than measuring it: eight thousand tasks are created, claimed and subscribed to. So it is
 prepared once, and each round is a stretch of the same run, with its CPU divided by what was received in it.
+
+Writing ten thousand events a second, one by one to a thousand streams, costs more than serving them. The kernel places
+all processes here: on two processors, half of the machine would be too little for all that is not the server.
 """
 
 from __future__ import annotations
@@ -21,22 +24,26 @@ from benchmarks.stage import Stage
 
 THOUSAND: Final = Emission(streams=1000, events=30, rate=10)
 EIGHT_THOUSAND: Final = Emission(streams=8000, events=0, rate=1)
+#: A worker that cannot write as fast as it is asked to has what is left to write, and the rounds before.
+_PATIENCE_SECONDS: Final = 150.0
 _WARM_UP: Final = 2
 #: Events of each stream in one stretch of (d).
 _STRETCH: Final = 4
 
 
 def _run(stage: Stage, design: Design) -> Figures:
-    with stage.peer(design) as peer:
+    with stage.peer(design, is_placed=False) as peer:
         return deliver(stage, peer, THOUSAND, subscribers=1).figures()
 
 
 def _run_stretches(stage: Stage, design: Design, rounds: int) -> Sequence[Figures]:
     emission = dataclasses.replace(EIGHT_THOUSAND, events=_WARM_UP + rounds * _STRETCH)
-    with stage.peer(design) as peer:
+    with stage.peer(design, is_placed=False) as peer:
         stage.step("preparing")
         publication = peer.prepare(emission)
-        spec = dataclasses.replace(load_spec(peer, publication, emission, subscribers=1), samples=256)
+        spec = dataclasses.replace(
+            load_spec(peer, publication, emission, subscribers=1), samples=256, patience_seconds=_PATIENCE_SECONDS
+        )
         with child.running(SUBSCRIBERS_MODULE, spec) as load:
             attach(stage, load)
             start_ns = time.monotonic_ns()
