@@ -20,8 +20,8 @@ END_OF_CHUNKS = b"0\r\n\r\n"
 
 @pytest.fixture(params=[StreamingConnection, "httptools"], ids=["handed over", "plain"])
 async def stalling(redis_url: str, worker: PlayedWorker, request: Any) -> AsyncIterator[RealServer]:
-    """A server that gives up readers after a second, on both ways out."""
-    async with real_server(redis_url, http=request.param, stall_seconds=1.0) as found:
+    """A server that gives up readers after two seconds, on both ways out."""
+    async with real_server(redis_url, http=request.param, stall_seconds=2.0) as found:
         yield found
         await wait_until(lambda: found.hub.subscribers == 0, description="every subscription is closed")
 
@@ -165,10 +165,12 @@ async def test_a_reader_that_takes_nothing_is_given_up_and_others_are_not(
     stuck.write(request_for(task_id))
     await wait_until(lambda: stalling.hub.subscribers == 1, description="the stalled reader is there")
     async with worker.run(task_id) as run, reading(stalling.client, f"/tasks/{task_id}/events") as other:
+        # It reads while events come: one that only reads afterwards may look stalled on a busy machine.
+        taking = asyncio.create_task(other.take(101), name="the other reader")
         for number in range(100):
             await run.emit(event("token", {"text": "x" * 100_000, "n": number}))
         await run.flush()
-        await other.take(101)
+        await taking
         await wait_until(lambda: stalling.hub.subscribers == 1, description="the stalled reader is gone", timeout=20)
         last = await run.finish(Status.COMPLETED, '{"result":null}')
         assert [each.id for each in await other.rest()] == [str(last)]
@@ -188,7 +190,7 @@ async def test_a_reader_that_reads_slowly_is_not_given_up(stalling: RealServer, 
     got = bytearray()
     async with asyncio.timeout(30):
         while not got.endswith(END_OF_CHUNKS):
-            # Three seconds for all of it, which is three times what a reader may take nothing for.
+            # Longer for all of it than a reader may take nothing for.
             got += await reader.read(50_000)
             await asyncio.sleep(0.05)
     assert got.count(b"event: token") == 60
