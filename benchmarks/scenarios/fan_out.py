@@ -11,10 +11,11 @@ from benchmarks.scenarios.scenario import Figures, Scenario, Shown, Target, time
 from benchmarks.stage import Stage
 
 SUBSCRIBERS: Final = 1000
-OFFERED: Final = Emission(streams=1, events=1000, rate=1000)
+OFFERED: Final = Emission(streams=1, events=800, rate=1000)
 #: A design that delivers 40,000 a second needs 25 s for each second of the offer.
 OFFERED_TO_THE_SLOW: Final = Emission(streams=1, events=250, rate=1000)
 STEADY: Final = Emission(streams=1, events=300, rate=100)
+STEADY_FOR_THE_SLOW: Final = Emission(streams=1, events=100, rate=100)
 
 
 def _flood(stage: Stage, design: Design) -> Figures:
@@ -24,8 +25,9 @@ def _flood(stage: Stage, design: Design) -> Figures:
 
 
 def _steady(stage: Stage, design: Design) -> Figures:
+    emission = STEADY_FOR_THE_SLOW if design is Design.TUTORIAL else STEADY
     with stage.peer(design) as peer:
-        return deliver(stage, peer, STEADY, subscribers=SUBSCRIBERS).figures()
+        return deliver(stage, peer, emission, subscribers=SUBSCRIBERS).figures()
 
 
 FLOOD: Final = Scenario(

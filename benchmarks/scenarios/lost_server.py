@@ -23,7 +23,7 @@ from benchmarks.scenarios.scenario import Figures, Scenario, Shown, Target, time
 from benchmarks.stage import Stage
 
 SUBSCRIBERS: Final = 5000
-LIVE: Final = Emission(streams=1, events=100, rate=20)
+LIVE: Final = Emission(streams=1, events=80, rate=20)
 RETRY_MS: Final = 250
 _KILL_AFTER_SECONDS: Final = 1.0
 _PATIENCE_SECONDS: Final = 120.0
