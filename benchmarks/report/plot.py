@@ -73,11 +73,14 @@ def draw(folder: Path, results: Results) -> None:
     }
     with matplotlib.rc_context(settings):
         rows = -(-len(_PANELS) // _COLUMNS)
-        figure, axes = pyplot.subplots(rows, _COLUMNS, figsize=(13, 2.35 * rows), layout="constrained")
+        figure, axes = pyplot.subplots(rows, _COLUMNS, figsize=(14, 2.35 * rows), layout="constrained")
         for axis, panel in zip(axes.flat, _PANELS, strict=True):
             _draw_panel(axis, panel, results)
         figure.get_layout_engine().set(w_pad=0.12, h_pad=0.14)
-        figure.savefig(folder / PICTURE, metadata={"Date": None}, facecolor="white")
+        # Tight: a title may be wider than its panel.
+        figure.savefig(
+            folder / PICTURE, metadata={"Date": None}, facecolor="white", bbox_inches="tight", pad_inches=0.15
+        )
         pyplot.close(figure)
 
 
