@@ -24,6 +24,8 @@ from redis.retry import Retry
 from server.streams.calls import Call, T
 from server.streams.errors import InvalidInput, LogUnavailable
 
+Command = tuple[str | bytes | float, ...]
+
 
 class AsyncPipeline(Protocol):
     """What is used of redis-py's pipeline."""
@@ -56,6 +58,7 @@ class AsyncClient(Protocol):
     """What is used of redis-py's asyncio client."""
 
     async def execute_command(self, *command: Any) -> Any: ...
+    async def execute_packed(self, commands: Sequence[Command]) -> list[Any]: ...
     def pipeline(self, *, transaction: bool) -> AsyncPipeline: ...
     def pubsub(self) -> AsyncPubSub: ...
     async def aclose(self) -> None: ...
@@ -75,7 +78,11 @@ _CONNECT_TIMEOUT_SECONDS: Final = 2.0
 _MAX_CONNECTIONS: Final = 32
 _POOL_TIMEOUT_SECONDS: Final = 10
 #: One command as Redis reads it. hiredis types the argument as a tuple of one.
-pack: Final = cast("Callable[[tuple[str | bytes | float, ...]], bytes]", hiredis.pack_command)  # pyright: ignore[reportUnknownMemberType]
+pack: Final = cast("Callable[[Command], bytes]", hiredis.pack_command)  # pyright: ignore[reportUnknownMemberType]
+#: As much as one read of the socket brings.
+_READ_BYTES: Final = 262_144
+#: For hiredis: None and False are replies too.
+INCOMPLETE: Final = object()
 _SCHEMES: Final = ("redis://", "rediss://", "unix://")
 _DATABASE: Final = re.compile(r"/?|/[0-9]{1,9}")
 #: Those of TLS, `ssl_…`, besides; the others are set here or would make redis-py fail at the first command.
@@ -87,6 +94,42 @@ class _OneTry(AsyncRetry):
 
     async def call_with_retry(self, do: Callable[[], Awaitable[T]], *_: Any, **__: Any) -> T:
         return await do()
+
+
+class _Client(redis.asyncio.Redis):
+    async def execute_packed(self, commands: Sequence[Command]) -> list[Any]:
+        """Send commands in one write and return their replies as they came, errors among them.
+
+        A tenth of what redis-py's pipeline costs for each reply, so for commands that are sent by the thousand.
+        """
+        pool: Any = self.connection_pool
+        connection = cast("AsyncConnection", await pool.get_connection())
+        try:
+            async with asyncio.timeout(connection.socket_timeout):
+                return await _exchange(connection, commands)
+        except BaseException:
+            await connection.disconnect(nowait=True)  # its replies would be taken for those of other commands
+            raise
+        finally:
+            await pool.release(connection)
+
+
+async def _exchange(connection: AsyncConnection, commands: Sequence[Command]) -> list[Any]:
+    reader, writer = _streams_of(connection)
+    writer.write(b"".join(map(pack, commands)))
+    parser = hiredis.Reader(notEnoughData=INCOMPLETE)
+    replies: list[Any] = []
+    while len(replies) < len(commands):
+        raw = await reader.read(_READ_BYTES)
+        if not raw:
+            raise ConnectionResetError("Redis closed the connection.")
+        parser.feed(raw)
+        while (reply := parser.gets()) is not INCOMPLETE:
+            if not isinstance(reply, hiredis.PushNotification):
+                replies.append(reply)
+    if len(replies) > len(commands) or parser.has_data():
+        raise ConnectionAbortedError("Redis sent more replies than it was asked for.")
+    return replies
 
 
 def connect(url: str, *, name: str, socket_timeout: float | None = _COMMAND_TIMEOUT_SECONDS) -> AsyncClient:
@@ -103,7 +146,7 @@ def connect(url: str, *, name: str, socket_timeout: float | None = _COMMAND_TIME
         max_connections=_MAX_CONNECTIONS,
         timeout=_POOL_TIMEOUT_SECONDS,
     )
-    return cast("AsyncClient", redis.asyncio.Redis.from_pool(pool))
+    return cast("AsyncClient", _Client.from_pool(pool))
 
 
 def connect_sync(url: str, *, name: str) -> SyncClient:
@@ -121,11 +164,14 @@ def new_connection(client: AsyncClient) -> AsyncConnection:
 
 
 def transport_of(connection: AsyncConnection) -> asyncio.Transport:
-    """The transport of a dialled connection.
+    """The transport of a dialled connection."""
+    return cast("asyncio.Transport", _streams_of(connection)[1].transport)
 
-    The only private name of redis-py in use, which is why it is held to one minor; no public one leads to the socket.
-    """
-    return cast("asyncio.Transport", cast("Any", connection)._writer.transport)  # noqa: SLF001
+
+def _streams_of(connection: AsyncConnection) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """The only private names of redis-py in use, for which it is held to one minor: no public one leads there."""
+    inner: Any = connection
+    return inner._reader, inner._writer  # noqa: SLF001
 
 
 def check_url(url: str) -> str:
@@ -182,9 +228,7 @@ async def execute(client: AsyncClient, *command: str | bytes | float) -> Any:
         raise unavailable(error) from error
 
 
-async def execute_many(
-    client: AsyncClient, commands: Sequence[tuple[str | bytes | float, ...]], *, in_one_step: bool = False
-) -> list[Any]:
+async def execute_many(client: AsyncClient, commands: Sequence[Command], *, in_one_step: bool = False) -> list[Any]:
     """Send commands in one round trip, with `in_one_step` as a MULTI of one slot. Raises `LogUnavailable`."""
     pipe = client.pipeline(transaction=in_one_step)
     try:
@@ -195,6 +239,21 @@ async def execute_many(
         raise unavailable(error) from error
     finally:
         await pipe.reset()
+
+
+async def execute_packed(client: AsyncClient, commands: Sequence[Command]) -> list[Any]:
+    """Send many commands in one round trip; replies come as they are on the wire. Raises `LogUnavailable`.
+
+    Not for commands that one of the others can make fail: a single refusal raises.
+    """
+    try:
+        replies = await _answer(client.execute_packed(commands))
+    except (RedisError, OSError, hiredis.HiredisError) as error:
+        raise unavailable(error) from error
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise LogUnavailable(f"Redis refused: {reply}")
+    return replies
 
 
 def execute_sync(client: SyncClient, *command: str | bytes | float) -> Any:

@@ -13,7 +13,7 @@ from typing import Final
 
 from server.streams import calls
 from server.streams.calls import Call, Lifetimes, Reply, Snapshot
-from server.streams.connections import AsyncClient, execute_many, run
+from server.streams.connections import AsyncClient, execute_packed, run
 from server.streams.errors import Conflict, LogUnavailable, StreamsError
 from server.streams.event import Draft
 from server.streams.ids import ORIGIN, EventId
@@ -23,6 +23,8 @@ from server.streams.keys import Keys
 _OWN_TOKEN_MS: Final = 60_000
 CALLER_TOKEN_MS: Final = 86_400_000
 _TRIES: Final = 5
+#: The end of a log that is not there.
+_NEVER: Final = str(ORIGIN).encode()
 
 
 class Log:
@@ -50,11 +52,12 @@ class Log:
 
         Reading begins at the event itself: from behind it, a log that went back would look like one that is quiet.
         """
-        commands = [("XRANGE", self.keys.log(stream), str(last), "+", "COUNT", 2) for stream, last in expected]
-        replies = await execute_many(self._client, commands)
+        asked = [(f"{last.generation}-{last.sequence}".encode(), stream) for stream, last in expected]
+        commands = [(b"XRANGE", self.keys.log(stream), last, b"+", b"COUNT", b"2") for last, stream in asked]
+        found = await execute_packed(self._client, commands)
         return [
-            [row[0] for row in rows] == ([] if last == ORIGIN else [str(last).encode()])
-            for rows, (_, last) in zip(replies, expected, strict=True)
+            len(rows) == 1 and rows[0][0] == last if rows else last == _NEVER
+            for rows, (last, _) in zip(found, asked, strict=True)
         ]
 
     async def publish(self, stream: str, drafts: Sequence[Draft], *, token: str | None = None) -> list[EventId]:

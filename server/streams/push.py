@@ -17,7 +17,14 @@ from typing import Any, Final
 import hiredis
 from redis.exceptions import RedisError
 
-from server.streams.connections import AsyncClient, AsyncConnection, new_connection, pack, transport_of
+from server.streams.connections import (
+    INCOMPLETE,
+    AsyncClient,
+    AsyncConnection,
+    new_connection,
+    pack,
+    transport_of,
+)
 
 #: Called with channel and payload of each ring.
 Ring = Callable[[bytes, bytes], None]
@@ -27,7 +34,6 @@ Answer = Callable[[Any], None]
 
 #: For everything from dialling to the greeting's last reply: a frozen server accepts a connection and says nothing.
 _CONNECT_SECONDS: Final = 5.0
-_INCOMPLETE: Final = object()
 _RING: Final = b"smessage"
 
 
@@ -38,7 +44,7 @@ class PushConnection(asyncio.Protocol):
         self._connection = connection
         self._ring = ring
         self._answer = answer
-        self._replies = hiredis.Reader(notEnoughData=_INCOMPLETE)
+        self._replies = hiredis.Reader(notEnoughData=INCOMPLETE)
         #: When something was read last.
         self.heard_at = monotonic()
         #: Done when the connection is over; the result says why.
@@ -77,7 +83,7 @@ class PushConnection(asyncio.Protocol):
         replies, ring = self._replies, self._ring
         try:
             replies.feed(data)
-            while (reply := replies.gets()) is not _INCOMPLETE:
+            while (reply := replies.gets()) is not INCOMPLETE:
                 # A push of RESP3 is a list too, so both protocols read alike.
                 if isinstance(reply, list) and len(reply) == 3 and reply[0] == _RING:  # pyright: ignore[reportUnknownArgumentType]
                     ring(reply[1], reply[2])  # pyright: ignore[reportUnknownArgumentType]

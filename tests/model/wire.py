@@ -98,6 +98,9 @@ class Link:
             raise reply
         return reply
 
+    async def execute_packed(self, commands: Sequence[Command]) -> list[Any]:
+        return await self.exchange(commands) if commands else []
+
     def pipeline(self, *, transaction: bool) -> _Pipeline:
         return _Pipeline(self)
 

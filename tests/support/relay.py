@@ -26,6 +26,7 @@ class Relay:
     def __init__(self, upstream_url: str) -> None:
         self._upstream = upstream_url.removeprefix("unix://")
         self._clients: set[asyncio.StreamWriter] = set()
+        self._serving: set[asyncio.Task[None]] = set()
         #: Bytes per piece of what Redis sends; each in a write of its own. 0 for as they come.
         self.piece = 0
         #: Added to the last reply of the next connection's greeting.
@@ -42,9 +43,15 @@ class Relay:
         for client in self._clients:
             client.close()
 
+    async def end(self) -> None:
+        """Wait until nothing is passed on any more."""
+        await asyncio.gather(*self._serving, return_exceptions=True)
+
     async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if serving := asyncio.current_task():
-            serving.set_name("relay")
+        serving = asyncio.current_task()
+        assert serving
+        serving.set_name("relay")
+        self._serving.add(serving)
         upstream_reader, upstream_writer = await asyncio.open_unix_connection(self._upstream)
         self._clients.add(writer)
         asking = asyncio.create_task(self._pass_requests(reader, upstream_writer), name="relay requests")
@@ -54,6 +61,7 @@ class Relay:
         asking.cancel()
         for each in (writer, upstream_writer):
             each.close()
+        self._serving.discard(serving)
 
     async def _pass_requests(self, reader: asyncio.StreamReader, upstream: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
@@ -85,6 +93,7 @@ async def relaying(upstream_url: str, *, tls: bool = False) -> AsyncGenerator[Re
         relay.url = f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={_PEM}" if tls else f"redis://127.0.0.1:{port}/0"
         yield relay
         relay.cut()
+        await relay.end()
 
 
 def _tls() -> ssl.SSLContext:
