@@ -30,7 +30,7 @@ _BACKOFF_SECONDS: Final = (0.05, 0.2, 0.5, 1.0, 2.0)
 _PROBE_SECONDS: Final = 5.0
 #: So many probes in a row without a sign of life, and the connection is dead, whatever the socket says.
 _PROBES: Final = 3
-#: Commands per write: what one turn of the event loop may spend on them (a millisecond), and Redis too.
+#: Commands per write: what one turn of the event loop may spend on them, some two milliseconds; Redis needs one.
 _BATCH: Final = 512
 
 
