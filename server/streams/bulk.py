@@ -11,22 +11,25 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final, cast
+from typing import Any
 
 import hiredis
 from redis.exceptions import RedisError, ResponseError
 
-from server.streams.connections import AsyncClient, AsyncConnection, new_connection, transport_of, unavailable
+from server.streams.connections import (
+    INCOMPLETE,
+    AsyncClient,
+    AsyncConnection,
+    Command,
+    new_connection,
+    pack,
+    transport_of,
+    unavailable,
+)
 from server.streams.errors import LogUnavailable
 
-#: The name of a command and its arguments.
-Command = tuple[str | bytes | int, ...]
 #: Given the replies in the order of the commands; in the place of a refusal or of a reply that never came, the error.
 Done = Callable[[list[Any]], None]
-
-_INCOMPLETE: Final = object()
-#: Its type says that a command has one word.
-_pack: Final = cast("Callable[[Command], bytes]", cast("Any", hiredis).pack_command)
 
 
 class ScriptMissing(LogUnavailable):
@@ -39,7 +42,7 @@ class BulkConnection(asyncio.Protocol):
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
         self._loop = asyncio.get_running_loop()
-        self._reader = hiredis.Reader(notEnoughData=_INCOMPLETE, replyError=_refusal)
+        self._reader = hiredis.Reader(notEnoughData=INCOMPLETE, replyError=_refusal)
         self._packed: list[bytes] = []
         #: Of the round trip under way: how many replies are due, those that came, and who is told.
         self._due = 0
@@ -56,7 +59,7 @@ class BulkConnection(asyncio.Protocol):
 
     def add(self, command: Command) -> int:
         """Put a command into the next round trip; returns its size in bytes."""
-        packed = _pack(command)
+        packed = pack(command)
         self._packed.append(packed)
         return len(packed)
 
@@ -98,7 +101,7 @@ class BulkConnection(asyncio.Protocol):
         reader, replies = self._reader, self._replies
         try:
             reader.feed(data)
-            while (reply := reader.gets()) is not _INCOMPLETE:
+            while (reply := reader.gets()) is not INCOMPLETE:
                 replies.append(reply)
         except hiredis.HiredisError as error:
             self.give_up(f"It sent what is not its protocol: {error}")

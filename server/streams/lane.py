@@ -31,8 +31,9 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol
 
-from server.streams.bulk import Command, Done, ScriptMissing
+from server.streams.bulk import Done, ScriptMissing
 from server.streams.calls import Call
+from server.streams.connections import Command
 from server.streams.errors import LogUnavailable
 
 _log = logging.getLogger(__name__)

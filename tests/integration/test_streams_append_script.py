@@ -8,7 +8,9 @@ from server.streams.calls import Reply
 from server.streams.connections import execute
 from server.streams.event import Draft
 from server.streams.ids import ORIGIN, EventId
+from tests.support.ears import listening
 from tests.support.log_hand import Hand, drafts
+from tests.support.waiting import wait_until
 
 
 async def sequences(hand: Hand) -> list[int]:
@@ -103,21 +105,17 @@ async def test_an_append_behind_a_terminal_event_is_closed(hand: Hand):
     assert await sequences(hand) == [0, 1]
 
 
-async def test_a_ring_carries_what_was_appended_unless_it_is_large(hand: Hand):
+async def test_a_ring_carries_what_was_appended_unless_it_is_large(hand: Hand, redis_url: str):
     record = await hand.running()
     bell = hand.keys.bell("tasks.a")
-    rings: list[bytes] = []
-    pubsub = hand.client.pubsub()
-    await pubsub.ssubscribe(bell)
-    await hand.append(record, 1, drafts("é"))
-    await hand.append(record, 2, drafts("2", "33"))
-    await hand.append(record, 4, drafts("x" * 70_000))
-    await hand.finish(record, 5)
-    while len(rings) < 4:
-        message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=5)
-        if message:
-            rings.append(message["data"])
-    await pubsub.aclose()
+    async with listening(redis_url) as found:
+        await found.bells.watch(bell, found.rung.append)
+        await hand.append(record, 1, drafts("é"))
+        await hand.append(record, 2, drafts("2", "33"))
+        await hand.append(record, 4, drafts("x" * 70_000))
+        await hand.finish(record, 5)
+        await wait_until(lambda: len(found.rung) == 4, description="four rings are heard")
+    rings = found.rung
     stamps = [str(event.at_ms) for event in (await hand.task_log())[1:]]
     generation = record.generation
     assert [ring.decode() for ring in rings] == [

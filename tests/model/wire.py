@@ -104,9 +104,6 @@ class Link:
     def pipeline(self, *, transaction: bool) -> _Pipeline:
         return _Pipeline(self)
 
-    def pubsub(self) -> Any:
-        raise NotImplementedError
-
     async def aclose(self) -> None:
         pass
 
