@@ -9,6 +9,7 @@ import shlex
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Final
@@ -70,7 +71,7 @@ def main(
 
             sys.stdout.write(measure_parts(console=console))
             return
-        plan = Plan(_scenarios(only), _designs(peers), rounds)
+        plan = _plan(only, peers, rounds)
         allow_many_files()
         with console.status("Looking for programs, installing what is missing"):
             ensure_programs(plan.designs)
@@ -112,11 +113,27 @@ def _run(plan: Plan, output: Path | None, console: Console) -> bool:
     return True
 
 
+def _plan(only: str, peers: str, rounds: int) -> Plan:
+    plan = Plan(_scenarios(only), _designs(peers), rounds)
+    if not any(plan.runs()):
+        raise Unusable(f"Of {peers!r} none is in {only!r}: {_who_is_in(plan.scenarios)}.")
+    return plan
+
+
 def _scenarios(only: str) -> list[Scenario]:
     wanted = [each.strip() for each in only.split(",")]
     if unknown := [each for each in wanted if each not in _KEYS]:
+        if unknown == [_MICRO]:
+            raise Unusable(f"{_MICRO!r} goes alone: --only {_MICRO}, and the scenarios in another run.")
         raise Unusable(f"There is no scenario {unknown[0]!r}. Choose from {', '.join(_KEYS)}, or {_MICRO} alone.")
     return [each for each in SCENARIOS if each.key in wanted]
+
+
+def _who_is_in(scenarios: Sequence[Scenario]) -> str:
+    return "; ".join(
+        f"({each.key}) has {', '.join(design.value for design in (*each.designs, *each.run_once))}"
+        for each in scenarios
+    )
 
 
 def _designs(peers: str) -> list[Design]:

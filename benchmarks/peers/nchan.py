@@ -14,12 +14,11 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Final
 
-from benchmarks.load.spec import Emission, PublishSpec
-from benchmarks.peers.peer import PublisherPublication, Site, running_publisher
-from benchmarks.peers.processes import Program, free_port, listens, running, start
-from benchmarks.peers.redis import Redis, running_redis
+from benchmarks.peers.peer import Site
+from benchmarks.peers.processes import Program, start
+from benchmarks.peers.published import PublishedTo
+from benchmarks.peers.redis import running_redis
 
-_HOST: Final = "127.0.0.1"
 _MODULES: Final = (Path("/usr/lib/nginx/modules"), Path("/usr/share/nginx/modules"), Path("/usr/lib64/nginx/modules"))
 
 #: The whole configuration.
@@ -65,50 +64,30 @@ http {{
 """
 
 
-class Nchan:
+class Nchan(PublishedTo):
     """A running nginx."""
 
-    host = _HOST
     line_end = b"\n"
+    wire = "http"
+    written_as = "/publish/{}"
+    read_as = "/subscribe/{}"
 
-    def __init__(self, site: Site, redis: Redis, stack: contextlib.ExitStack) -> None:
-        self._site = site
-        self._redis = redis
-        self._stack = stack
-        self.port = free_port()
-        self._publishers: list[int] = []
-        text = CONFIGURATION.format(module=find_module(), folder=site.folder, port=self.port, redis_port=redis.port)
-        (site.folder / "nginx.conf").write_text(text)
-        self._server = self._start()
-        self._server.wait_until(lambda: listens(self.port), what="listen")
+    @property
+    def write_port(self) -> int:
+        return self.port
 
-    def prepare(self, emission: Emission) -> PublisherPublication:
-        names = [f"stream-{index}" for index in range(emission.streams)]
-        spec = PublishSpec(
-            host=_HOST,
-            port=self.port,
-            wire="http",
-            targets=tuple(f"/publish/{each}" for each in names),
-            emission=emission,
-        )
-        publisher = self._stack.enter_context(running_publisher(spec))
-        self._publishers.append(publisher.pid)
-        return PublisherPublication(publisher, tuple(f"/subscribe/{each}" for each in names))
-
-    def accounts(self) -> dict[str, list[int]]:
-        return {"server": [self._server.pid], "redis": [self._redis.program.pid], "writers": self._publishers}
-
-    def _start(self) -> Program:
-        program = start(
+    def start(self) -> Program:
+        folder = self.site.folder
+        text = CONFIGURATION.format(module=find_module(), folder=folder, port=self.port, redis_port=self.redis.port)
+        (folder / "nginx.conf").write_text(text)
+        return start(
             "nginx",
-            [find_nginx() or "nginx", "-c", str(self._site.folder / "nginx.conf"), "-p", str(self._site.folder)],
-            folder=self._site.folder,
-            cpus=self._site.server_cpus,
+            [find_nginx() or "nginx", "-c", str(folder / "nginx.conf"), "-p", str(folder)],
+            folder=folder,
+            cpus=self.site.server_cpus,
             # Its master ends its worker; killed, it would leave it behind.
             stop_signal=signal.SIGTERM,
         )
-        self._stack.enter_context(running(program))
-        return program
 
 
 def find_nginx() -> str | None:

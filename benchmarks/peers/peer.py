@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Generator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Protocol
 
-from benchmarks.load import child
-from benchmarks.load.spec import Emission, Go, Published, PublishSpec, Ready
+from benchmarks.load.spec import Emission
 
 
 class Design(Enum):
@@ -74,25 +71,3 @@ class Replaceable(Peer, Protocol):
     def restart_server(self) -> None:
         """A fresh server process on the same port, started at once and not waited for."""
         ...
-
-
-class PublisherPublication:
-    """For peers that a publisher process writes to."""
-
-    def __init__(self, publisher: child.Child, paths: tuple[str, ...]) -> None:
-        self.paths = paths
-        self._publisher = publisher
-
-    def go(self, at_ns: int) -> None:
-        self._publisher.tell(Go(at_ns))
-
-    def wait(self, within_seconds: float) -> None:
-        self._publisher.hear(Published, within_seconds=within_seconds)
-
-
-@contextlib.contextmanager
-def running_publisher(spec: PublishSpec) -> Generator[child.Child]:
-    """A publisher that is connected."""
-    with child.running("benchmarks.load.publishing", spec) as publisher:
-        publisher.hear(Ready, within_seconds=20)
-        yield publisher

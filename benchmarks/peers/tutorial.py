@@ -8,57 +8,41 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Final
 
-from benchmarks.load.spec import Emission, PublishSpec
-from benchmarks.peers.peer import PublisherPublication, Site, running_publisher
-from benchmarks.peers.processes import Program, free_port, listens, running, start
-from benchmarks.peers.redis import Redis, running_redis
+from benchmarks.peers.peer import Site
+from benchmarks.peers.processes import Program, start
+from benchmarks.peers.published import PublishedTo
+from benchmarks.peers.redis import running_redis
 
 _ROOT: Final = Path(__file__).parents[2]
-_HOST: Final = "127.0.0.1"
 
 
-class Tutorial:
+class Tutorial(PublishedTo):
     """The running application."""
 
-    host = _HOST
     line_end = b"\r\n"
+    wire = "redis"
+    written_as = "{}"
+    read_as = "/events/{}"
 
-    def __init__(self, site: Site, redis: Redis, stack: contextlib.ExitStack) -> None:
-        self._site = site
-        self._redis = redis
-        self._stack = stack
-        self.port = free_port()
-        self._publishers: list[int] = []
-        self._server = self._start()
-        self._server.wait_until(lambda: listens(self.port), what="listen")
+    @property
+    def write_port(self) -> int:
+        return self.redis.port
 
-    def prepare(self, emission: Emission) -> PublisherPublication:
-        names = tuple(f"stream-{index}" for index in range(emission.streams))
-        spec = PublishSpec(host=_HOST, port=self._redis.port, wire="redis", targets=names, emission=emission)
-        publisher = self._stack.enter_context(running_publisher(spec))
-        self._publishers.append(publisher.pid)
-        return PublisherPublication(publisher, tuple(f"/events/{each}" for each in names))
-
-    def accounts(self) -> dict[str, list[int]]:
-        return {"server": [self._server.pid], "redis": [self._redis.program.pid], "writers": self._publishers}
-
-    def kill_server(self) -> int:
-        return self._server.kill()
-
-    def restart_server(self) -> None:
-        self._server = self._start()
-
-    def _start(self) -> Program:
+    def start(self) -> Program:
         options = ["--port", str(self.port), "--loop", "uvloop", "--http", "httptools", "--no-access-log"]
-        program = start(
+        return start(
             "tutorial",
             [sys.executable, "-m", "uvicorn", "benchmarks.peers.tutorial_app:app", *options],
-            folder=self._site.folder,
-            environment={"TUTORIAL_REDIS_URL": self._redis.url, "PYTHONPATH": str(_ROOT)},
-            cpus=self._site.server_cpus,
+            folder=self.site.folder,
+            environment={"TUTORIAL_REDIS_URL": self.redis.url, "PYTHONPATH": str(_ROOT)},
+            cpus=self.site.server_cpus,
         )
-        self._stack.enter_context(running(program))
-        return program
+
+    def kill_server(self) -> int:
+        return self.server.kill()
+
+    def restart_server(self) -> None:
+        self.server = self.launch()
 
 
 @contextlib.contextmanager

@@ -53,7 +53,6 @@ def _run(stage: Stage, design: Design) -> Figures:
                 during=lambda: _stall(peer, load, resident),
                 patience=spec.patience_seconds,
             )
-            resident.append(resident_bytes(peer.accounts()["server"]))
     second = _WARM_UP + _HALF + _BETWEEN
     without = _p99_ms(found.drained.sampled, HISTORY + _WARM_UP, HISTORY + _WARM_UP + _HALF)
     beside = _p99_ms(found.drained.sampled, HISTORY + second, HISTORY + second + _HALF)
@@ -76,6 +75,9 @@ def _stall(peer: Peer, load: child.Child, resident: list[int]) -> None:
     load.tell(Stall())
     # What the answer to the stalled one allocates is in the first figure; what it makes pile up is in the second.
     time.sleep(_BETWEEN / LIVE.rate)
+    resident.append(resident_bytes(server))
+    # Still while events come: that a thousand connections end is another matter.
+    time.sleep(0.9 * _HALF / LIVE.rate)
     resident.append(resident_bytes(server))
 
 
