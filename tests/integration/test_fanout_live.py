@@ -1,4 +1,4 @@
-"""The hub on a real server: live events, late joiners, slow readers, shared looks, and what it costs Redis."""
+"""The hub on a real server: live events, late joiners, slow readers, heartbeats and drain."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from server.streams.ids import ORIGIN, EventId
 from server.streams.keys import Keys
 from server.streams.records import Status
 from tests.support.frames import decode, sequences
-from tests.support.live_side import LiveSide, Reader, live_side
-from tests.support.log_hand import Hand, drafts
+from tests.support.live_side import LiveSide, Reader, live_side, until_seen
+from tests.support.log_hand import Hand, drafts, numbered
 from tests.support.waiting import wait_until
 
 
@@ -25,23 +25,6 @@ from tests.support.waiting import wait_until
 async def side(redis_url: str, keys: Keys) -> AsyncIterator[LiveSide]:
     async with live_side(redis_url, keys) as found:
         yield found
-
-
-def numbered(first: int, last: int) -> list[Draft]:
-    return drafts(*map(str, range(first, last + 1)))
-
-
-async def scripts_run(hand: Hand) -> int:
-    """How many scripts Redis has run."""
-    found = await execute(hand.client, "INFO", "commandstats")
-    return sum(found.get(name, {"calls": 0})["calls"] for name in ("cmdstat_evalsha", "cmdstat_eval"))
-
-
-async def until_seen(readers: list[Reader], last: int) -> None:
-    await wait_until(
-        lambda: all(reader.sequences[-1:] == [last] for reader in readers),
-        description=f"everybody has {last}: {[reader.sequences[-1:] for reader in readers]}",
-    )
 
 
 async def test_a_reader_gets_every_event_of_a_task_once_and_in_order_up_to_its_end(hand: Hand, side: LiveSide):
@@ -159,151 +142,6 @@ async def test_ids_carry_the_prefix_of_their_stream(hand: Hand, side: LiveSide):
     reader = await side.read("chat", Start(id_prefix="chat:", announce_position=True))
     await wait_until(lambda: len(reader.events) == 2, description="position and event")
     assert [event.id for event in reader.events] == ["chat:0-0", f"chat:{first.id}"]
-
-
-# What it costs.
-
-
-async def test_live_events_reach_any_number_of_readers_without_a_read(hand: Hand, side: LiveSide):
-    await hand.publish("chat", numbered(0, 0), token="first")
-    readers = [await side.read("chat") for _ in range(50)]
-    await until_seen(readers, 0)
-    before = await scripts_run(hand)
-    for number in range(1, 41):
-        await hand.publish("chat", numbered(number, number), token=str(number))
-    await until_seen(readers, 40)
-    assert await scripts_run(hand) - before == 40
-    assert all(reader.sequences == list(range(41)) for reader in readers)
-
-
-async def test_readers_at_the_same_cursor_share_one_look_at_the_log(hand: Hand, side: LiveSide):
-    await hand.publish("chat", numbered(0, 200), token="1")
-    before = await scripts_run(hand)
-    found = await asyncio.gather(*[side.hub.subscribe("chat", Start()) for _ in range(50)])
-    assert await scripts_run(hand) - before <= 2
-    for subscription in found:
-        subscription.close()
-
-
-async def test_many_replays_of_one_log_read_each_page_about_once(redis_url: str, keys: Keys, hand: Hand):
-    async with live_side(redis_url, keys, window_bytes=32_768) as side:
-        for first in range(0, 1500, 500):
-            await hand.publish("chat", numbered(first, first + 499), token=str(first))
-        generation = (await hand.read("chat")).last_id
-        assert generation
-        before = await scripts_run(hand)
-        cursors = [EventId(generation.generation, number) for number in range(20)]
-        readers = [await side.read("chat", Start(cursor=cursor)) for cursor in cursors]
-        await until_seen(readers, 1499)
-        for cursor, reader in zip(cursors, readers, strict=True):
-            assert reader.sequences == list(range(cursor.sequence + 1, 1500))
-        # Each has a first look of its own; from there on there are six pages of 256, which each would read alone.
-        assert await scripts_run(hand) - before < 20 + 20 * 6 / 2
-
-
-async def test_a_stream_that_flows_while_it_is_looked_at_is_caught_up_with_by_one_look(
-    hand: Hand, side: LiveSide, monkeypatch: pytest.MonkeyPatch
-):
-    """What rings during a look is held, so that a stream that never pauses is not read for ever."""
-    await hand.publish("chat", numbered(0, 0), token="0")
-    read, reads = side.log.read, 0
-
-    async def slow_read(*args: object, **options: object) -> object:
-        nonlocal reads
-        reads += 1
-        found = await read(*args, **options)  # type: ignore[arg-type]
-        for number in range(2 * reads - 1, 2 * reads + 1):
-            await hand.publish("chat", numbered(number, number), token=str(number))
-        await wait_until(lambda: tail()._rings >= 2 * reads, description="both rings came during the look")
-        return found
-
-    def tail():
-        return side.hub._watches["chat", False].tail
-
-    monkeypatch.setattr(side.log, "read", slow_read)
-    reader = await side.read("chat")
-    await until_seen([reader], 2)
-    assert (reads, reader.sequences) == (1, [0, 1, 2])
-
-
-async def test_a_stream_that_rings_is_not_swept_and_one_that_falls_silent_is(redis_url: str, keys: Keys, hand: Hand):
-    async with live_side(redis_url, keys, sweep_seconds=60) as side:
-        await hand.publish("chat", numbered(0, 0), token="0")
-        reader = await side.read("chat")
-        await until_seen([reader], 0)
-        await hand.publish("chat", numbered(1, 1), token="1")
-        await until_seen([reader], 1)
-
-        async def swept() -> int:
-            before = (await execute(hand.client, "INFO", "commandstats"))["cmdstat_xrange"]["calls"]
-            await side.hub._sweep()
-            return (await execute(hand.client, "INFO", "commandstats"))["cmdstat_xrange"]["calls"] - before
-
-        assert await swept() == 0
-        assert await swept() == 1
-
-
-async def test_a_newcomer_whose_cursor_the_window_knows_costs_no_read(hand: Hand, side: LiveSide):
-    await hand.publish("chat", numbered(0, 0), token="0")
-    first = await side.read("chat")
-    await until_seen([first], 0)
-    before = await scripts_run(hand)
-    newcomers = [await side.read("chat", Start(cursor=ORIGIN)) for _ in range(20)]
-    await until_seen(newcomers, 0)
-    assert await scripts_run(hand) == before
-
-
-async def test_a_lost_ring_is_found_by_the_sweep_with_one_look_for_all(redis_url: str, keys: Keys, hand: Hand):
-    async with live_side(redis_url, keys, sweep_seconds=0.05) as side:
-        first = await hand.publish("chat", numbered(0, 0), token="1")
-        readers = [await side.read("chat") for _ in range(30)]
-        await until_seen(readers, 0)
-        before = await scripts_run(hand)
-        for sequence in (1, 2):
-            await execute(
-                hand.client, "XADD", keys.log("chat"), f"{first.id.generation}-{sequence}", "e", "t", "d", "x"
-            )
-        await until_seen(readers, 2)
-        assert await scripts_run(hand) - before <= 4
-        assert all(reader.sequences == [0, 1, 2] for reader in readers)
-
-
-async def test_an_idle_sweep_reads_no_events(redis_url: str, keys: Keys, hand: Hand):
-    async with live_side(redis_url, keys, sweep_seconds=0.02) as side:
-        await hand.publish("chat", numbered(0, 0), token="1")
-        reader = await side.read("chat")
-        await until_seen([reader], 0)
-        before = await scripts_run(hand)
-        swept = (await execute(hand.client, "INFO", "commandstats"))["cmdstat_xrange"]["calls"]
-
-        async def many_sweeps() -> bool:
-            return (await execute(hand.client, "INFO", "commandstats"))["cmdstat_xrange"]["calls"] > swept + 10
-
-        await wait_until(many_sweeps, description="ten sweeps")
-        assert await scripts_run(hand) == before
-
-
-async def test_a_ring_that_overtakes_a_look_leaves_no_hole(hand: Hand, side: LiveSide, monkeypatch: pytest.MonkeyPatch):
-    """Rule 4 of the tail: the look began before the ring, so it must be made again."""
-    await hand.publish("chat", numbered(0, 0), token="0")
-    read = side.log.read
-    overtaken = asyncio.Event()
-
-    async def slow_read(*args: object, **options: object) -> object:
-        found = await read(*args, **options)  # type: ignore[arg-type]
-        if not overtaken.is_set():
-            overtaken.set()
-            await hand.publish("chat", numbered(1, 2), token="1")
-            await wait_until(lambda: tail()._rings > 0, description="the ring came while the look was under way")
-        return found
-
-    def tail():
-        return side.hub._watches["chat", False].tail
-
-    monkeypatch.setattr(side.log, "read", slow_read)
-    reader = await side.read("chat")
-    await until_seen([reader], 2)
-    assert reader.sequences == [0, 1, 2]
 
 
 # Slow readers.

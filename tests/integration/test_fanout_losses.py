@@ -16,8 +16,8 @@ from server.streams.event import Draft
 from server.streams.ids import EventId, parse_event_id
 from server.streams.keys import Keys
 from server.streams.records import Status, TaskRecord
-from tests.support.live_side import LiveSide, Reader, live_side
-from tests.support.log_hand import Hand, drafts
+from tests.support.live_side import LiveSide, Reader, live_side, until_seen
+from tests.support.log_hand import Hand, drafts, numbered
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
 
@@ -29,14 +29,6 @@ _LEASE = 0.4
 async def side(redis_url: str, keys: Keys) -> AsyncIterator[LiveSide]:
     async with live_side(redis_url, keys, sweep_seconds=0.05, lease_seconds=_LEASE) as found:
         yield found
-
-
-def numbered(first: int, last: int) -> list[Draft]:
-    return drafts(*map(str, range(first, last + 1)))
-
-
-async def until_seen(reader: Reader, last: int) -> None:
-    await wait_until(lambda: reader.sequences[-1:] == [last], description=f"{last} after {reader.sequences[-3:]}")
 
 
 def gaps(reader: Reader) -> list[Any]:
@@ -61,7 +53,7 @@ async def test_a_reader_whose_next_events_were_trimmed_is_told_how_many_and_goes
     record = await with_events(hand, 20)
     await execute(hand.client, "XTRIM", hand.keys.log("tasks.a"), "MINID", f"{record.generation}-10")
     reader = await side.read("tasks.a", Start(cursor=EventId(record.generation, 4)))
-    await until_seen(reader, 20)
+    await until_seen([reader], 20)
     generation = record.generation
     assert gaps(reader) == [
         {"stream": "tasks.a", "requested": f"{generation}-4", "resumed_at": f"{generation}-10", "missed": 5}
@@ -77,7 +69,7 @@ async def test_a_drop_right_after_a_gap_does_not_repeat_it(hand: Hand, side: Liv
     first = await side.read("tasks.a", Start(cursor=EventId(record.generation, 4)))
     [position] = await first.until("position")
     again = await side.read("tasks.a", Start(cursor=parse_event_id(position.id)))
-    await until_seen(again, 20)
+    await until_seen([again], 20)
     assert gaps(again) == []
     assert again.sequences == list(range(10, 21))
 
@@ -88,7 +80,7 @@ async def test_a_reader_of_a_trimmed_task_from_the_beginning_is_told_the_attempt
     record = await with_events(hand, 20)
     await execute(hand.client, "XTRIM", hand.keys.log("tasks.a"), "MINID", f"{record.generation}-10")
     reader = await side.read("tasks.a")
-    await until_seen(reader, 20)
+    await until_seen([reader], 20)
     assert reader.types[:4] == ["attempt", "gap", "position", "t"]
     assert (gaps(reader)[0]["requested"], gaps(reader)[0]["missed"]) == (None, 10)
 
@@ -97,7 +89,7 @@ async def test_a_reader_of_a_trimmed_shared_stream_from_the_beginning_is_told(ha
     first = await hand.publish("chat", numbered(0, 20), token="1")
     await execute(hand.client, "XTRIM", hand.keys.log("chat"), "MINID", f"{first.id.generation}-10")
     reader = await side.read("chat")
-    await until_seen(reader, 20)
+    await until_seen([reader], 20)
     assert [gap["requested"] for gap in gaps(reader)] == [None]
 
 
@@ -124,7 +116,7 @@ async def test_an_emptied_redis_costs_readers_of_a_running_task_nothing(hand: Ha
         for number in range(1, 101):
             await writer.emit(Draft("t", str(number)))
         await writer.flush()
-        await until_seen(stays, 100)
+        await until_seen([stays], 100)
         await execute(hand.client, "FLUSHALL")
         returning = asyncio.create_task(side.read("tasks.a", Start(cursor=EventId(writer.generation, 60))))
         await writer.emit(Draft("t", "101"))
@@ -146,7 +138,7 @@ async def test_a_cursor_ahead_of_the_log_waits_and_continues_after_the_repair(ha
         await reader.until("position")
         assert reader.types == ["position"]
         await writer.emit(Draft("t", "11"))
-        await until_seen(reader, 11)
+        await until_seen([reader], 11)
         assert (reader.types, reader.sequences) == (["position", "t"], [11])
 
 
@@ -155,23 +147,23 @@ async def test_a_future_cursor_waits_until_events_reach_it_and_sees_no_earlier_o
     reader = await side.read("tasks.a", Start(cursor=EventId(record.generation, 5)))
     await reader.until("position")
     await hand.append(record, 4, numbered(4, 7))
-    await until_seen(reader, 7)
+    await until_seen([reader], 7)
     assert reader.sequences == [6, 7]
 
 
 async def test_the_sweep_finds_a_log_that_went_back_and_the_window_forgets_what_is_lost(hand: Hand, side: LiveSide):
     record = await with_events(hand, 10)
     reader = await side.read("tasks.a")
-    await until_seen(reader, 10)
+    await until_seen([reader], 10)
     tail = side.hub._watches["tasks.a", False].tail
     await hand.lose_log()
     await hand.append(record, 0, [Draft("attempt", "{}"), *numbered(1, 5)], mode="repair")
     await wait_until(lambda: tail.window.top != EventId(record.generation, 10), description="the window was cut")
     late = await side.read("tasks.a")
-    await until_seen(late, 5)
+    await until_seen([late], 5)
     await hand.append(record, 6, numbered(6, 12))
     for each in (reader, late):
-        await until_seen(each, 12)
+        await until_seen([each], 12)
         assert each.sequences == list(range(13))
         assert gaps(each) == []
 
@@ -185,7 +177,7 @@ async def test_a_log_lost_with_its_worker_is_one_gap_after_the_patience_then_the
     record = await with_events(hand, 10)
     reader = await side.read("tasks.a", Start(cursor=EventId(record.generation, 10)))
     behind = await side.read("tasks.a", Start(cursor=EventId(record.generation, 4)))
-    await until_seen(behind, 10)
+    await until_seen([behind], 10)
     await hand.lose_log()
     await run_out(hand)
     for each in (reader, behind):
@@ -202,7 +194,7 @@ async def test_a_worker_that_writes_back_within_the_patience_saves_its_readers_t
     async with live_side(redis_url, keys, sweep_seconds=0.05, lease_seconds=30) as side:
         record = await with_events(hand, 10)
         reader = await side.read("tasks.a")
-        await until_seen(reader, 10)
+        await until_seen([reader], 10)
         saved = await hand.fields()
         await hand.lose_log()
         await hand.lose_record()
@@ -210,7 +202,7 @@ async def test_a_worker_that_writes_back_within_the_patience_saves_its_readers_t
         repaired = [Draft("attempt", "{}"), *numbered(1, 10)]
         assert (await hand.append(record, 0, repaired, mode="repair", values=saved)).outcome == "stored"
         await hand.append(record, 11, numbered(11, 11))
-        await until_seen(reader, 11)
+        await until_seen([reader], 11)
         assert reader.sequences == list(range(12))
         assert gaps(reader) == []
 
@@ -218,7 +210,7 @@ async def test_a_worker_that_writes_back_within_the_patience_saves_its_readers_t
 async def test_a_task_of_which_nothing_is_left_ends_its_readers_with_one_gap(hand: Hand, side: LiveSide):
     record = await with_events(hand, 3)
     reader = await side.read("tasks.a")
-    await until_seen(reader, 3)
+    await until_seen([reader], 3)
     await hand.lose_log()
     await hand.lose_record()
     await reader.end()
@@ -244,7 +236,7 @@ async def test_an_end_written_after_log_and_worker_were_lost_is_told_with_the_ga
 async def test_a_shared_log_that_is_lost_is_a_gap_and_goes_on_with_what_comes(hand: Hand, side: LiveSide):
     first = await hand.publish("chat", numbered(0, 5), token="1")
     reader = await side.read("chat")
-    await until_seen(reader, 5)
+    await until_seen([reader], 5)
     await hand.lose(hand.keys.log("chat"))
     await reader.until("gap")
     await hand.publish("chat", drafts("new"), token="2", known=EventId(first.id.generation, 5))
@@ -255,7 +247,7 @@ async def test_a_shared_log_that_goes_on_at_once_behind_what_its_readers_have_sh
     first = await hand.publish("chat", numbered(0, 5), token="1")
     reader, behind = await side.read("chat"), await side.read("chat", Start(cursor=first.id))
     for each in (reader, behind):
-        await until_seen(each, 5)
+        await until_seen([each], 5)
     await execute(hand.client, "DEBUG", "CHANGE-REPL-ID")
     await hand.publish("chat", drafts("new"), token="2", known=EventId(first.id.generation, 5))
     for each in (reader, behind):
@@ -266,7 +258,7 @@ async def test_a_shared_log_that_goes_on_at_once_behind_what_its_readers_have_sh
 async def test_a_publisher_that_knows_of_a_lost_tail_makes_it_a_gap(hand: Hand, side: LiveSide):
     first = await hand.publish("chat", numbered(0, 5), token="1")
     reader = await side.read("chat")
-    await until_seen(reader, 5)
+    await until_seen([reader], 5)
     generation = first.id.generation
     await execute(hand.client, "XTRIM", hand.keys.log("chat"), "MAXLEN", 0)
     await execute(hand.client, "XSETID", hand.keys.log("chat"), f"{generation}-3")
@@ -317,7 +309,7 @@ async def test_readers_keep_their_place_and_get_heartbeats_while_redis_is_away()
             hand = Hand(side.log._client, keys)
             record = await with_events(hand, 5)
             reader = await side.read("tasks.a")
-            await until_seen(reader, 5)
+            await until_seen([reader], 5)
             server.kill()
             beats = reader.blocks.count(HEARTBEAT_COMMENT)
             await wait_until(
@@ -327,7 +319,7 @@ async def test_readers_keep_their_place_and_get_heartbeats_while_redis_is_away()
             server.start()
             await side.until_connected()
             await hand.append(record, 6, numbered(6, 9))
-            await until_seen(reader, 9)
+            await until_seen([reader], 9)
             assert reader.sequences == list(range(10))
             assert gaps(reader) == []
             await wait_until(lambda: side.hub.is_live, description="the hub is live again")
@@ -341,12 +333,12 @@ async def test_readers_of_a_frozen_redis_go_on_when_it_moves_again():
             async with hand.writer(await hand.running()) as writer:
                 reader = await side.read("tasks.a")
                 await writer.emit(Draft("t", "1"))
-                await until_seen(reader, 1)
+                await until_seen([reader], 1)
                 server.pause()
                 await writer.emit(Draft("t", "2"))
                 done, _ = await asyncio.wait({reader._task}, timeout=0.5)
                 assert not done
                 server.resume()
                 await writer.flush()
-                await until_seen(reader, 2)
+                await until_seen([reader], 2)
                 assert reader.sequences == [0, 1, 2]

@@ -83,6 +83,13 @@ class Reader:
             await _close(frames)
 
 
+async def until_seen(readers: list[Reader], last: int) -> None:
+    await wait_until(
+        lambda: all(reader.sequences[-1:] == [last] for reader in readers),
+        description=f"everybody has {last}: {[reader.sequences[-1:] for reader in readers]}",
+    )
+
+
 async def _close(frames: AsyncIterator[bytes]) -> None:
     closing: Any = getattr(frames, "aclose")  # noqa: B009 (an async generator, which its type does not say)
     await closing()

@@ -40,6 +40,11 @@ def drafts(*datas: str) -> list[Draft]:
     return [Draft("t", data) for data in datas]
 
 
+def numbered(first: int, last: int) -> list[Draft]:
+    """Drafts whose data are their numbers."""
+    return drafts(*map(str, range(first, last + 1)))
+
+
 @dataclass(frozen=True)
 class Hand:
     """Calls scripts over one client."""
