@@ -29,7 +29,9 @@ Theory of operation
        owner      run ...                                     renew: still mine
        rival                                                  without the rule: claim; two runs
 8. Each renewal also touches the task's entry in the queue, so its idle time stays below the lease, and other workers
-   see by XAUTOCLAIM alone which tasks to look at. The entry only hints; the claim asks the record.
+   see by XAUTOCLAIM alone which tasks to look at. The entry only hints; the claim asks the record. Renewals of many
+   tasks share round trips: one by one, each of a thousand would wait once more until a busy event loop lets go of the
+   interpreter, and the last ones would come too late. One that Redis refuses does not keep the others from theirs.
 """
 
 from __future__ import annotations
@@ -37,23 +39,26 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from server.streams import calls
-from server.streams.calls import Lifetimes, Renewal
-from server.streams.connections import SyncClient, run_sync
+from server.streams.calls import Call, Lifetimes, Renewal
+from server.streams.connections import SyncClient, run_many_sync
 from server.streams.errors import LogUnavailable
 from server.streams.ids import EventId
 from server.streams.keys import Keys
 from server.streams.lease import RENEWALS_PER_LEASE, Lease, boot_seconds
-from server.streams.ready import QueueEntry, touch_sync
+from server.streams.ready import QueueEntry, touch_many_sync
 
 _log = logging.getLogger(__name__)
 
 #: While Redis is away it is asked this often: owners must be first when it is back.
 _RETRY_SECONDS: Final = 0.2
+#: Few enough that the last of them does not wait long behind the others.
+_PER_TRIP: Final = 100
+_ALL_IS_WELL: Final = Renewal("renewed")
 
 
 @dataclass(eq=False, frozen=True, slots=True)
@@ -116,8 +121,7 @@ class LeaseKeeper:
         while not self._is_stopping:
             pause = interval
             try:
-                for held in tuple(self._held):
-                    self._renew(held)
+                self._renew(tuple(self._held))
                 is_away = False
             except LogUnavailable as error:
                 if not is_away:
@@ -130,9 +134,31 @@ class LeaseKeeper:
             self._wake.clear()
         self._client.close()
 
-    def _renew(self, held: Held) -> None:
-        asked_at = boot_seconds()
-        call = calls.renew(
+    def _renew(self, everything: Sequence[Held]) -> None:
+        refusals: list[LogUnavailable] = []
+        for start in range(0, len(everything), _PER_TRIP):
+            some = everything[start : start + _PER_TRIP]
+            asked_at = boot_seconds()
+            renewals = run_many_sync(self._client, [self._call(held) for held in some])
+            renewed: list[Held] = []
+            for held, renewal in zip(some, renewals, strict=True):
+                if isinstance(renewal, LogUnavailable):
+                    refusals.append(renewal)
+                elif held in self._held:
+                    self._note(held, renewal, asked_at=asked_at)
+                    renewed += [held] if renewal.outcome == "renewed" else []
+            touch_many_sync(self._client, [held.entry for held in renewed], consumer=self._consumer)
+        if refusals:
+            raise refusals[0]
+
+    def _note(self, held: Held, renewal: Renewal, *, asked_at: float) -> None:
+        if renewal.outcome == "renewed":
+            held.lease.renewed(asked_at=asked_at)
+        if renewal != _ALL_IS_WELL and self._loop is not None:
+            self._loop.call_soon_threadsafe(held.heed, renewal)
+
+    def _call(self, held: Held) -> Call[Renewal]:
+        return calls.renew(
             self._keys,
             held.task_id,
             nonce=held.nonce,
@@ -140,11 +166,3 @@ class LeaseKeeper:
             lifetimes=self._lifetimes,
             stored=held.stored(),
         )
-        renewal = run_sync(self._client, call)
-        if held not in self._held:
-            return
-        if renewal.outcome == "renewed":
-            held.lease.renewed(asked_at=asked_at)
-            touch_sync(self._client, held.entry, consumer=self._consumer)
-        if renewal != Renewal("renewed") and self._loop is not None:
-            self._loop.call_soon_threadsafe(held.heed, renewal)

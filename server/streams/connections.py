@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Final, Protocol, cast
 from urllib.parse import parse_qsl, urlsplit
 
@@ -55,10 +55,19 @@ class AsyncClient(Protocol):
     async def aclose(self) -> None: ...
 
 
+class SyncPipeline(Protocol):
+    """What is used of redis-py's pipeline for threads."""
+
+    def execute_command(self, *command: Any) -> Any: ...
+    def execute(self, raise_on_error: bool) -> list[Any]: ...  # noqa: FBT001 (redis-py's signature)
+    def reset(self) -> None: ...
+
+
 class SyncClient(Protocol):
     """What is used of redis-py's client for threads."""
 
     def execute_command(self, *command: Any) -> Any: ...
+    def pipeline(self, *, transaction: bool) -> SyncPipeline: ...
     def close(self) -> None: ...
 
 
@@ -248,6 +257,15 @@ def execute_sync(client: SyncClient, *command: str | bytes | float) -> Any:
         raise unavailable(error) from error
 
 
+def execute_many_sync(client: SyncClient, commands: Iterable[tuple[Any, ...]]) -> list[Any]:
+    """Send commands in one round trip, for threads. Raises `LogUnavailable` if Redis does not answer.
+
+    Where it refuses a command, the reply is that command's `LogUnavailable`.
+    """
+    replies = _pipelined(client, commands)
+    return [unavailable(reply) if isinstance(reply, RedisError) else reply for reply in replies]
+
+
 async def run(client: AsyncClient, call: Call[T]) -> T:
     """Run a script and return what its reply means. Raises `LogUnavailable`; whether it took effect is then unknown."""
     try:
@@ -272,6 +290,21 @@ def run_sync(client: SyncClient, call: Call[T]) -> T:
     return call.parse(reply)
 
 
+def run_many_sync(client: SyncClient, given: Sequence[Call[T]]) -> list[T | LogUnavailable]:
+    """Run scripts in one round trip, for threads. Raises `LogUnavailable` if Redis does not answer.
+
+    Where it refuses one, the result is that one's `LogUnavailable`.
+    """
+    replies = _pipelined(client, [("EVALSHA", call.script.sha, *call.tail()) for call in given])
+    found: list[T | LogUnavailable] = []
+    for call, reply in zip(given, replies, strict=True):
+        if isinstance(reply, NoScriptError):
+            found.append(run_sync(client, call))
+        else:
+            found.append(unavailable(reply) if isinstance(reply, RedisError) else call.parse(reply))
+    return found
+
+
 def unavailable(error: Exception) -> LogUnavailable:
     """The error to raise for what redis-py or the socket raised."""
     refused = isinstance(error, ResponseError)
@@ -292,6 +325,19 @@ async def _answer(answer: Awaitable[T]) -> T:
     finally:
         if caller and caller.cancelling() > cancelled_before:
             raise asyncio.CancelledError
+
+
+def _pipelined(client: SyncClient, commands: Iterable[tuple[Any, ...]]) -> list[Any]:
+    """Replies, and the error in the place of each command that was refused."""
+    pipe = client.pipeline(transaction=False)
+    try:
+        for command in commands:
+            pipe.execute_command(*command)
+        return pipe.execute(raise_on_error=False)
+    except (RedisError, OSError) as error:
+        raise unavailable(error) from error
+    finally:
+        pipe.reset()
 
 
 def _options(name: str, socket_timeout: float | None) -> dict[str, Any]:

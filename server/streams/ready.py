@@ -8,13 +8,13 @@ Source: XREADGROUP, XAUTOCLAIM, XCLAIM.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from server.streams import calls
-from server.streams.connections import AsyncClient, SyncClient, execute, execute_many, execute_sync, run
+from server.streams.connections import AsyncClient, SyncClient, execute, execute_many, execute_many_sync, run
 from server.streams.errors import LogUnavailable
 from server.streams.keys import Keys
 from server.streams.records import TaskRecord
@@ -149,13 +149,14 @@ class ReadyQueue:
                     await execute(self._client, "XGROUP", "DELCONSUMER", stream, GROUP, self._consumer)
 
 
-def touch_sync(client: SyncClient, entry: QueueEntry, *, consumer: str) -> None:
-    """Reset the entry's idle time, from a thread: its task was just renewed."""
-    try:
-        execute_sync(client, "XCLAIM", entry.stream, GROUP, consumer, 0, entry.id)  # JUSTID trips redis-py
-    except LogUnavailable as error:
-        if "NOGROUP" not in str(error):  # the queue was lost; the record, which decides, was renewed
-            raise
+def touch_many_sync(client: SyncClient, entries: Iterable[QueueEntry], *, consumer: str) -> None:
+    """Reset the idle times of entries, from a thread: their tasks were just renewed."""
+    # JUSTID trips redis-py.
+    commands = [("XCLAIM", entry.stream, GROUP, consumer, 0, entry.id) for entry in entries]
+    for reply in execute_many_sync(client, commands) if commands else ():
+        # Without the group the queue was lost; the record, which decides, was renewed.
+        if isinstance(reply, LogUnavailable) and "NOGROUP" not in str(reply):
+            raise reply
 
 
 def _stream_of(keys: Keys, record: TaskRecord) -> str:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from server.streams.connections import AsyncClient, connect, connect_sync, execute
 from server.streams.errors import Conflict, InvalidInput, LogUnavailable, Unknown
 from server.streams.keys import Keys
-from server.streams.ready import ReadyQueue, touch_sync
+from server.streams.ready import QueueEntry, ReadyQueue, touch_many_sync
 from server.streams.records import Status
 from server.streams.tasks import NewTask, TaskStore
 from tests.support.fault_proxy import FaultProxy
@@ -315,7 +315,8 @@ async def test_entries_of_a_worker_that_touches_them_are_not_taken_over(
 
     await execute(client, "XCLAIM", keys.ready("default", "t"), "workers", "w1", 0, entry.id, "IDLE", 60_000)
     with_thread = connect_sync(redis_url, name="thread")
-    touch_sync(with_thread, entry, consumer="w1")
+    lost = QueueEntry(keys.ready("nowhere", "t"), entry.id, record.id)  # there is no such queue any more
+    touch_many_sync(with_thread, [lost, entry], consumer="w1")
     with_thread.close()
     assert await other.take_over(idle_ms=30_000, limit=10) == []
     assert [each.task_id for each in await other.take_over(idle_ms=0, limit=10)] == [record.id]
