@@ -133,7 +133,7 @@ def judge_standing(cursor: EventId, standing: Standing, snapshot: Snapshot) -> V
     missed = rows[0].id.sequence - expected.sequence if rows[0].id.generation == expected.generation else None
     verdict = _after_gap(cursor if cursor != ORIGIN else None, rows, snapshot, missed=missed)
     opened = expected.sequence == 0 or rows[0].id.generation != expected.generation
-    is_told = opened and rows[0].id.sequence > 0 and record is not None and standing.is_newest(rows[0].id.generation)
+    is_told = opened and rows[0].id.sequence > 0 and record is not None and rows[0].id.generation == standing.newest
     return Verdict(verdict.state, verdict.events, verdict.gap, record.opening if is_told and record else None)
 
 

@@ -54,15 +54,16 @@ class Delivery:
                 # A new round: whatever wakes the tail from here on begins another one.
                 tail.is_woken = False
                 left = list(tail.resting)
-            served, later = left[:room], left[room:]
-            if later:
-                self._line.append((tail, later))
-            room -= len(served) + 1
-            _serve(tail, served, now)
+            if len(left) > room:
+                self._line.append((tail, left[room:]))
+                del left[room:]
+            room -= len(left) + 1
+            _serve(tail, left, now)
 
 
 def _serve(tail: Tail, subscriptions: list[Resting], now: float) -> None:
     """Most have the same cursor, and so the same block."""
+    block_after = tail.block_after if len(subscriptions) > 1 else tail.window.after
     cursor = block = None
     for subscription in subscriptions:
         if subscription not in tail.resting:
@@ -70,7 +71,7 @@ def _serve(tail: Tail, subscriptions: list[Resting], now: float) -> None:
         try:
             if subscription.cursor is not cursor:
                 cursor = subscription.cursor
-                block = tail.block_after(cursor) if tail.is_current else None
+                block = block_after(cursor) if tail.is_current else None
             if block is None or not block.is_whole or not subscription.is_sure:
                 subscription.advance()
                 cursor = None  # what it did may have changed the window

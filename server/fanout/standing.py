@@ -39,6 +39,8 @@ class Standing:
         self.stretches = tuple(
             Stretch(link.generation, end.sequence if end else None) for link, end in zip_longest(chain, ends)
         )
+        #: The generation that goes on; None if there is none.
+        self.newest = chain[-1].generation if chain else None
 
     def next_after(self, cursor: EventId) -> EventId | None:
         """The standing id that follows the cursor; None if nothing stands there yet, or the cursor is ahead."""
@@ -57,6 +59,3 @@ class Standing:
             if stretch.generation == event_id.generation and (stretch.last is None or event_id <= stretch.last):
                 return stretch
         return None
-
-    def is_newest(self, generation: int) -> bool:
-        return bool(self.stretches) and self.stretches[-1].generation == generation

@@ -289,7 +289,7 @@ class Tail:
 
     def _continues_live(self, top: EventId, event: Event) -> bool:
         if self._is_standing_view:
-            return event.id.continues(top) and self.standing.is_newest(event.id.generation)
+            return event.id.continues(top) and event.id.generation == self.standing.newest
         return follows(top, event)
 
 

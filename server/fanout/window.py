@@ -105,14 +105,23 @@ class Window:
         if cursor == self.floor:
             first, begin = 0, self._begin
         else:
-            place = bisect_left(self._ids, cursor)
-            if place == len(self._ids) or self._ids[place] != cursor:
+            first = self._place_behind(cursor)
+            if first is None:
                 return None
-            first, begin = place + 1, self._ends[place]
+            begin = self._ends[first - 1]
         if self._ends[-1] - begin <= max_bytes:
             return Block(self._frames[first:], top)
         last = max(bisect_right(self._ends, begin + max_bytes, lo=first), first + 1)
         return Block(self._frames[first:last], self._ids[last - 1], is_whole=last == len(self._ids))
+
+    def _place_behind(self, cursor: EventId) -> int | None:
+        ids = self._ids
+        place = len(ids) - 2  # of a subscriber that lacks the newest event only, as most who rest do
+        if place < 0 or ids[place] != cursor:
+            place = bisect_left(ids, cursor)
+            if place == len(ids) or ids[place] != cursor:
+                return None
+        return place + 1
 
     def _shrink(self) -> None:
         # To three quarters at once: removing from the front of a list costs as much as what stays.

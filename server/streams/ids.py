@@ -41,6 +41,9 @@ class EventId(NamedTuple):
 
     def continues(self, cursor: EventId) -> bool:
         """Whether arithmetic alone proves that nothing lies between `cursor` and this event."""
+        generation, sequence = self
+        if sequence:  # as almost always; asked for every event, so without making an id
+            return cursor == (generation, sequence - 1)
         return cursor == self.before()
 
 

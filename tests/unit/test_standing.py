@@ -74,7 +74,7 @@ def test_walking_from_the_beginning_meets_every_standing_event_once(run: Run):
 def test_only_the_newest_generation_is_open(run: Run):
     standing = Standing(tuple(run.chain))
     assert [stretch.last is None for stretch in standing.stretches] == [False] * (len(run.chain) - 1) + [True]
-    assert [link.generation for link in run.chain if standing.is_newest(link.generation)] == [run.chain[-1].generation]
+    assert standing.newest == run.chain[-1].generation
 
 
 def test_a_cursor_inside_what_became_void_is_led_to_the_next_attempt():
@@ -91,5 +91,5 @@ def test_a_cursor_inside_what_became_void_is_led_to_the_next_attempt():
 
 def test_nothing_stands_before_the_first_claim_or_ahead_of_the_newest_generation():
     assert Standing(()).next_after(ORIGIN) is None
-    assert not Standing(()).is_newest(0)
+    assert Standing(()).newest is None
     assert Standing(decode_chain('[["5",null]]')).next_after(EventId(6, 0)) is None
