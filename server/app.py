@@ -23,6 +23,7 @@ from server.settings import ServerSettings
 from server.streams.announcements import Announcer
 from server.streams.calls import Lifetimes
 from server.streams.connections import AsyncClient, connect, execute
+from server.streams.dead_letters import DeadLetters
 from server.streams.doorbell import Doorbells
 from server.streams.errors import LogUnavailable
 from server.streams.keys import Keys
@@ -88,7 +89,7 @@ def _build(settings: ServerSettings) -> _Parts:
     commands = connect(url, name=name)
     bells = connect(url, name=f"{name}-doorbells", socket_timeout=None)
     keys = Keys(settings.prefix)
-    lifetimes = Lifetimes.lasting(settings.retention_seconds)
+    lifetimes = Lifetimes.lasting(settings.retention_seconds, settings.dead_letter_seconds)
     log = Log(commands, keys, lifetimes=lifetimes, max_events=settings.max_stream_events)
     doorbells = Doorbells(bells, home=keys.bell(f"home.{token_hex(8)}"))
 
@@ -97,10 +98,19 @@ def _build(settings: ServerSettings) -> _Parts:
 
     announcer = Announcer(log)
     store = TaskStore(commands, keys, announcer, lifetimes=lifetimes, may_judge_expired=may_judge_expired)
+    dead_letters = DeadLetters(commands, keys, store, lifetimes=lifetimes)
     hub = Hub(log, doorbells, options=_hub_options(settings))
-    reaper = Reaper(commands, keys, store, interval_seconds=settings.lease_seconds, may_judge_expired=may_judge_expired)
+    reaper = Reaper(
+        commands,
+        keys,
+        store,
+        dead_letters,
+        interval_seconds=settings.lease_seconds,
+        may_judge_expired=may_judge_expired,
+    )
     state = State(
         store=store,
+        dead_letters=dead_letters,
         registry=Registry(commands, keys),
         hub=hub,
         readiness=Readiness(ping=lambda: execute(commands, "PING"), is_live=lambda: hub.is_live),

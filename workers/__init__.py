@@ -1,9 +1,11 @@
 """Reprise, the worker side: runs task functions and writes what they emit.
 
+policy      what happens when a task fails: attempts, pauses, timeouts.
 definition  `@task`: a function's name, input schema and arguments.
 loading     modules of task functions, by name.
 context     what a task function is given: `ctx`.
 invocation  calling a task function, async or in a thread, and stopping it.
+endings     what the end of a function means for its task.
 failures    how a function says that the task has failed.
 renewal     leases, kept by a thread of their own; the theory of claims.
 news        telling all readers how a task stands.
@@ -20,5 +22,6 @@ Imports only `server.streams`; the server never imports this package, it meets w
 from workers.context import Context, Stopped, SyncContext
 from workers.definition import task
 from workers.failures import TaskError
+from workers.policy import Backoff
 
-__all__ = ["Context", "Stopped", "SyncContext", "TaskError", "task"]
+__all__ = ["Backoff", "Context", "Stopped", "SyncContext", "TaskError", "task"]

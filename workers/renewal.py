@@ -30,6 +30,9 @@ Theory of operation
        rival                                                  without the rule: claim; two runs
 8. Each renewal also touches the task's entry in the queue, so its idle time stays below the lease, and other workers
    see by XAUTOCLAIM alone which tasks to look at. The entry only hints; the claim asks the record.
+9. A function that blocks the event loop for ever cannot be stopped from inside the process, and rule 3 would keep its
+   lease for ever too. So the lease of an attempt with a timeout is let go some seconds after it, and another worker
+   takes the task over. This one is fenced if it ever wakes up; the other tasks on its loop are lost with it.
 """
 
 from __future__ import annotations
@@ -67,6 +70,8 @@ class Held:
     stored: Callable[[], EventId]
     #: Told on the event loop what a renewal found, unless all is well.
     heed: Callable[[Renewal], None]
+    #: When renewing ends, by the lease's clock: an attempt that outlasts its timeout blocks the event loop (rule 9).
+    until: float | None = None
 
     @property
     def task_id(self) -> str:
@@ -132,6 +137,10 @@ class LeaseKeeper:
 
     def _renew(self, held: Held) -> None:
         asked_at = boot_seconds()
+        if held.until is not None and asked_at > held.until:
+            self.drop(held)
+            _log.error("Task %s hangs past its timeout; its lease is renewed no more", held.task_id)
+            return
         call = calls.renew(
             self._keys,
             held.task_id,

@@ -73,12 +73,17 @@ class Lifetimes:
     retention_ms: int = 86_400_000
     #: A task's record after its end: it answers for the log when that is gone.
     record_ms: int = 2 * 86_400_000
+    #: The record of a dead letter: a person has to find the time to look at it.
+    dead_ms: int = 30 * 86_400_000
 
     @classmethod
-    def lasting(cls, retention_seconds: float) -> Lifetimes:
-        """Those that follow from the setting: a record is needed longer than its log."""
+    def lasting(cls, retention_seconds: float, dead_letter_seconds: float | None = None) -> Lifetimes:
+        """Those that follow from the settings: a record is needed longer than its log."""
         retention_ms = int(retention_seconds * 1000)
-        return cls(max(cls().live_ms, retention_ms), retention_ms, 2 * retention_ms)
+        dead_ms = cls().dead_ms if dead_letter_seconds is None else int(dead_letter_seconds * 1000)
+        return cls(
+            max(cls().live_ms, retention_ms), retention_ms, 2 * retention_ms, dead_ms=max(dead_ms, 2 * retention_ms)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +143,7 @@ class WriterCalls:
         """
         extras: tuple[Argument, ...] = ()
         if values or refreshes or trim_to or batch.is_terminal:
-            lives = self._lives(batch) if refreshes or batch.is_terminal else (0, 0)
+            lives = self._lives(batch, values or {}) if refreshes or batch.is_terminal else (0, 0)
             extras = (int(batch.is_terminal), *lives, trim_to, *_flat(values or {}))
         args = (self._bell, self._nonce, str(expected), len(extras), *extras, *_triples(batch))
         return Call(script("append"), self._keys, args, _reply)
@@ -150,16 +155,16 @@ class WriterCalls:
         """
         pairs = _flat(values)
         args = (
-            self._bell, self._nonce, self._generation, highest, int(batch.is_terminal), *self._lives(batch), max_events,
-            self._lease_ms, len(pairs), *pairs, *_triples(batch),
+            self._bell, self._nonce, self._generation, highest, int(batch.is_terminal), *self._lives(batch, values),
+            max_events, self._lease_ms, len(pairs), *pairs, *_triples(batch),
         )  # fmt: skip
         return Call(script("repair"), self._keys, args, _reply)
 
-    def _lives(self, batch: Batch) -> tuple[int, int]:
-        """How long log and record are to live, ms."""
+    def _lives(self, batch: Batch, values: Mapping[str, str]) -> tuple[int, int]:
+        """How long log and record are to live, ms; `values` say whether the task becomes a dead letter."""
         lifetimes = self._lifetimes
         if batch.is_terminal:
-            return lifetimes.retention_ms, lifetimes.record_ms
+            return lifetimes.retention_ms, lifetimes.dead_ms if "dead" in values else lifetimes.record_ms
         return lifetimes.live_ms, lifetimes.live_ms
 
 
@@ -203,12 +208,14 @@ def publish(
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """What a claim led to: missing, ended, held, settled, exhausted, or claimed with the record."""
+    """What a claim led to: missing, ended, held, early, settled, exhausted, or claimed with the record."""
 
     outcome: str
     record: TaskRecord | None = None
     #: For "held": how long to wait before asking again.
     wait_ms: int = 0
+    #: For "early": before when the task must not begin, ms since epoch.
+    not_before_ms: int = 0
 
 
 def claim(
@@ -228,12 +235,15 @@ def claim(
         outcome = raw[0].decode()
         if outcome == "held":
             return Claimed(outcome, wait_ms=int(raw[1]))
+        if outcome == "early":
+            return Claimed(outcome, not_before_ms=int(raw[1]))
         return Claimed(outcome, TaskRecord.decode(task_id, raw[2]) if outcome == "claimed" else None)
 
     stream = task_stream(task_id)
     args = (
         keys.bell(stream), nonce, worker, lease_ms, entropy,
         lifetimes.live_ms, lifetimes.live_ms, lifetimes.retention_ms, lifetimes.record_ms, int(may_take_expired),
+        lifetimes.dead_ms,
     )  # fmt: skip
     return Call(script("claim"), (keys.log(stream), keys.record(task_id)), args, parse)
 
@@ -265,6 +275,27 @@ def renew(
 def release(keys: Keys, task_id: str, *, nonce: str) -> Call[Reply]:
     """Hand a running task back without counting the attempt. Outcomes: released, fenced."""
     return Call(script("release"), (keys.record(task_id),), (nonce,), _reply)
+
+
+@dataclass(frozen=True, slots=True)
+class Postponed:
+    """What became of a task whose attempt failed: postponed, cancelled, fenced, or missing (record lost)."""
+
+    outcome: str
+    #: Before when the next attempt must not begin, ms since epoch.
+    not_before_ms: int = 0
+
+
+def retry(
+    keys: Keys, task_id: str, *, nonce: str, delay_ms: int, error: str, code: str, lifetimes: Lifetimes
+) -> Call[Postponed]:
+    """Hand a task back whose attempt failed, for another one after `delay_ms`. The same nonce gets the same answer."""
+
+    def parse(raw: Sequence[Any]) -> Postponed:
+        return Postponed(raw[0].decode(), int(raw[1]) if len(raw) > 1 else 0)
+
+    args = (nonce, delay_ms, error, code, lifetimes.live_ms)
+    return Call(script("retry"), (keys.record(task_id),), args, parse)
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,6 +350,21 @@ def settle(
         lifetimes.retention_ms, lifetimes.record_ms, int(may_judge_expired),
     )  # fmt: skip
     return Call(script("settle"), (keys.log(stream), keys.record(task_id)), args, _reply)
+
+
+def expire(keys: Keys, task_id: str, *, entropy: int, lifetimes: Lifetimes) -> Call[Reply]:
+    """End a task whose lease has run out, if it must not be tried again.
+
+    Outcomes: missing, ended, held, open (it may be tried again), settled with the id, exhausted.
+    """
+    stream = task_stream(task_id)
+    args = (keys.bell(stream), entropy, lifetimes.retention_ms, lifetimes.record_ms, lifetimes.dead_ms)
+    return Call(script("expire"), (keys.log(stream), keys.record(task_id)), args, _reply)
+
+
+def discard(keys: Keys, task_id: str, *, lifetimes: Lifetimes) -> Call[Reply]:
+    """Make an ordinary ended task of a dead letter. Outcomes: discarded, missing."""
+    return Call(script("discard"), (keys.record(task_id),), (lifetimes.record_ms,), _reply)
 
 
 def delete(keys: Keys, task_id: str, *, lifetimes: Lifetimes) -> Call[Reply]:

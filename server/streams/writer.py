@@ -163,10 +163,10 @@ class StreamWriter:
             await self._settled()
         self._check()
 
-    async def finish(self, status: Status, data: str) -> EventId:
+    async def finish(self, status: Status, data: str, values: Mapping[str, str] | None = None) -> EventId:
         """Append the terminal event and end the record in one step. `data` is the event's data, JSON."""
         await self.flush()
-        self._changed.update({"status": status.value, "end": data})
+        self._changed.update({**(values or {}), "status": status.value, "end": data})
         self._outbox.add(Draft(TERMINAL_TYPES[status], data), is_terminal=True)
         self._lane.unsent_bytes += len(data)
         await self.flush()

@@ -122,11 +122,11 @@ async def _new_task(request: WebRequest, body: dict[str, Any]) -> NewTask:
     value: dict[str, Any] = body.get("input", {})
     if errors := check_input(task_type, value):
         raise invalid(*errors)
-    return NewTask(
-        task_type.name,
+    return NewTask.of(
+        task_type,
         value,
+        max_attempts=request.state["limits"].max_attempts,
         title=body.get("title"),
-        max_attempts=task_type.max_attempts or request.state["limits"].max_attempts,
         execute=body.get("execute", True),
     )
 
