@@ -278,6 +278,7 @@ class Attempt:
             task_id=record.id,
             attempt=record.attempt,
             fence=record.generation,
+            restored=record.checkpoint,
             writer=self._writer,
             max_event_bytes=self._shared.max_event_bytes,
             stop=self._sign,

@@ -163,6 +163,11 @@ class TaskRecord:
         return self.values.get("on_worker_lost", "retry") == "retry"
 
     @property
+    def checkpoint(self) -> Any:
+        """The state to go on from; None if nothing stands of earlier attempts."""
+        return json.loads(self.values["checkpoint"]) if "resume_from" in self.values else None
+
+    @property
     def is_dead_letter(self) -> bool:
         return "dead" in self.values
 

@@ -20,8 +20,8 @@ from server.streams.bulk import open_bulk
 from server.streams.calls import Batch, Call, Lifetimes, Renewal, Reply, WriterCalls
 from server.streams.connections import AsyncClient
 from server.streams.errors import Fenced, LogUnavailable
-from server.streams.event import ATTEMPT, Draft
-from server.streams.ids import EventId
+from server.streams.event import ATTEMPT, CHECKPOINT, Draft
+from server.streams.ids import EventId, parse_event_id
 from server.streams.keys import Keys
 from server.streams.lane import MAX_UNSENT_BYTES, Lane
 from server.streams.lease import Lease, boot_seconds
@@ -156,6 +156,21 @@ class StreamWriter:
             await asyncio.sleep(0)
         return found
 
+    async def checkpoint(self, state: str) -> EventId:
+        """Append an event up to which everything stands; with it the record gets the state to go on from, JSON.
+
+        Returns once both are stored.
+        """
+        self._check()
+        # Not by `emit`, which may let others run behind the event: the state belongs to the same step. It waits for no
+        # room either, since its caller waits for all there is.
+        draft = Draft(CHECKPOINT, "{}")
+        found = self._outbox.add(draft)
+        self._lane.unsent_bytes += len(draft.data)
+        self._changed.update({"resume_from": str(found), "checkpoint": state})
+        await self.flush()
+        return found
+
     async def flush(self) -> None:
         """Wait until everything taken in is stored."""
         while self._outbox.unsent or self._changed:
@@ -280,9 +295,7 @@ class StreamWriter:
 
     def _append(self) -> Call[Reply]:
         batch = self._sent = self._outbox.next_batch()
-        self._sent_values = {}
-        if self._changed and (batch.is_terminal or not self._outbox.is_closed):
-            self._sent_values = dict(self._changed)
+        self._sent_values = self._fields_for(batch) if self._changed else {}
         self._take = self._appended
         before = batch.first_sequence - 1
         trims = (before + len(batch.drafts)) // _EVENTS_PER_TRIM > before // _EVENTS_PER_TRIM
@@ -293,6 +306,18 @@ class StreamWriter:
             refreshes=self._is_refresh_due(),
             trim_to=self._options.max_events if trims else 0,
         )
+
+    def _fields_for(self, batch: Batch) -> dict[str, str]:
+        """What may change in the step that stores the batch."""
+        if self._outbox.is_closed and not batch.is_terminal:
+            return {}
+        changed = dict(self._changed)
+        resume_from = changed.get("resume_from")
+        last = EventId(batch.generation, batch.first_sequence + len(batch.drafts) - 1)
+        if resume_from and parse_event_id(resume_from) > last:
+            # Its event is in a later batch: a record that names an event which the log lacks would void what stands.
+            del changed["resume_from"], changed["checkpoint"]
+        return changed
 
     def _appended(self, reply: Reply) -> None:
         outbox, batch = self._outbox, self._sent
