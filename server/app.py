@@ -22,6 +22,7 @@ from server.fanout import Hub, HubOptions
 from server.settings import ServerSettings
 from server.streams.announcements import Announcer
 from server.streams.calls import Lifetimes
+from server.streams.cancelling import cancel_all
 from server.streams.connections import AsyncClient, connect, execute
 from server.streams.dead_letters import DeadLetters
 from server.streams.doorbell import Doorbells
@@ -157,9 +158,7 @@ async def _running(parts: _Parts) -> AsyncGenerator[None]:
     try:
         yield
     finally:
-        for each in supervised:
-            each.cancel()
-        await asyncio.gather(*supervised, return_exceptions=True)
+        await cancel_all(supervised)
 
 
 async def _supervise(name: str, loop: Callable[[], Awaitable[None]]) -> None:

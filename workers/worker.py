@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
+from server.streams.cancelling import cancel_all
+from server.streams.contact import Contact
 from server.streams.delayed import promote_due
 from server.streams.doorbell import Doorbells
 from server.streams.errors import LogUnavailable
@@ -20,7 +22,6 @@ from server.streams.ready import QueueEntry
 from server.streams.registry import HEARTBEAT_SECONDS, Registry
 from server.streams.suitability import examine
 from workers.attempt import Attempt, Shared
-from workers.contact import Contact
 from workers.definition import TaskDefinition
 from workers.intake import ClaimTerms, Intake
 from workers.retrying import backoff_seconds
@@ -39,8 +40,6 @@ _HAND_BACK_SECONDS: Final = 4.0
 _LEAVE_SECONDS: Final = 2.0
 #: Above the lease, so that whoever takes an entry over finds the lease expired and not about to expire.
 _IDLE_MARGIN_MS: Final = 100
-#: A cancellation that was not heard is repeated after this.
-_CANCEL_SECONDS: Final = 0.5
 #: A task that is put off from now on is looked for after this at the latest.
 _PROMOTE_MS: Final = 500
 
@@ -111,7 +110,7 @@ class Worker:
                 ]
                 await self._fetch()
                 await self._drain()
-                await _end(background)
+                await cancel_all(background)
             await self._leave()
         finally:
             self._shared.keeper.stop()
@@ -286,12 +285,3 @@ class Worker:
                 await self._shared.queue.leave()
                 await self._registry.leave(self._options.name)
         _log.info("Worker %s has left", self._options.name)
-
-
-async def _end(loops: Sequence[asyncio.Task[None]]) -> None:
-    """Cancel until it is heard: `asyncio.wait_for` of Python 3.11, under every command, returns a reply instead."""
-    left = set(loops)
-    while left:
-        for each in left:
-            each.cancel()
-        _, left = await asyncio.wait(left, timeout=_CANCEL_SECONDS)

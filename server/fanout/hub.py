@@ -17,9 +17,11 @@ from typing import Final
 from server.fanout.clock import Clock
 from server.fanout.continuity import State
 from server.fanout.delivery import Delivery
+from server.fanout.life import LifeWatch
 from server.fanout.start import Pace, Start, first_cursor
 from server.fanout.subscription import Subscription
 from server.fanout.tail import Tail
+from server.streams.cancelling import cancel_all
 from server.streams.doorbell import Doorbells
 from server.streams.errors import LogUnavailable, Unknown
 from server.streams.ids import ORIGIN
@@ -83,6 +85,12 @@ class Hub:
         self._subscriptions: set[Subscription] = set()
         self._delivery = Delivery()
         self._clock = Clock(self._subscriptions, tick_seconds=min(_TICK_SECONDS, options.heartbeat_seconds / 4))
+        self._life = LifeWatch(
+            log,
+            lambda: [watch.tail for watch in self._watches.values() if watch.tail.is_task],
+            lease_seconds=options.lease_seconds,
+            may_judge=lambda: doorbells.connected_seconds >= options.lease_seconds,
+        )
         self._is_draining = False
         self._swept_at = monotonic()
         doorbells.on_connect = self._look_everywhere
@@ -104,7 +112,17 @@ class Hub:
         return self._doorbells.is_connected and age < 3 * self._options.sweep_seconds
 
     async def run(self) -> None:
-        """Sweep for ever."""
+        """Sweep, and look after the writers of watched tasks, for ever."""
+        loops = [
+            asyncio.create_task(self._keep_sweeping(), name="sweep"),
+            asyncio.create_task(self._life.run(), name="life of writers"),
+        ]
+        try:
+            await asyncio.gather(*loops)
+        finally:
+            await cancel_all(loops)
+
+    async def _keep_sweeping(self) -> None:
         is_away = False
         while True:
             await asyncio.sleep(self._options.sweep_seconds)
@@ -155,6 +173,7 @@ class Hub:
             stream,
             all_attempts=all_attempts,
             window_bytes=self._options.window_bytes,
+            lease_seconds=self._options.lease_seconds,
             on_wake=self._delivery.wake,
         )
         ready = self._doorbells.watch(self._log.keys.bell(stream), lambda payload: self._ring(stream, payload))

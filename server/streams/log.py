@@ -9,6 +9,7 @@ import asyncio
 import random
 import secrets
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from server.streams import calls
@@ -18,11 +19,23 @@ from server.streams.errors import Conflict, LogUnavailable, StreamsError
 from server.streams.event import Draft
 from server.streams.ids import ORIGIN, EventId
 from server.streams.keys import Keys
+from server.streams.names import task_of_stream
+from server.streams.records import Status
 
 #: A token made here guards against our own repeats only; the caller's against the caller's, for a day.
 _OWN_TOKEN_MS: Final = 60_000
 CALLER_TOKEN_MS: Final = 86_400_000
 _TRIES: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """What a task's record says of its writer."""
+
+    status: Status
+    lease_until_ms: int
+    #: Of the lease, by Redis' clock; 0 or less if it has run out.
+    left_ms: int
 
 
 class Log:
@@ -55,6 +68,17 @@ class Log:
         return [
             [row[0] for row in rows] == ([] if last == ORIGIN else [str(last).encode()])
             for rows, (_, last) in zip(replies, expected, strict=True)
+        ]
+
+    async def signs(self, streams: Sequence[str]) -> list[Sign | None]:
+        """Whether the writers of these tasks' streams live, in one round trip. Raises `LogUnavailable`."""
+        records = [self.keys.record(task_of_stream(stream) or "") for stream in streams]
+        commands = [("HMGET", record, "status", "lease_until") for record in records]
+        (seconds, microseconds), *found = await execute_many(self._client, [("TIME",), *commands])
+        now_ms = int(seconds) * 1000 + int(microseconds) // 1000
+        return [
+            Sign(Status(status.decode()), int(until or 0), int(until or 0) - now_ms) if status else None
+            for status, until in found
         ]
 
     async def publish(self, stream: str, drafts: Sequence[Draft], *, token: str | None = None) -> list[EventId]:

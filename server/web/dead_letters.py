@@ -9,6 +9,7 @@ from starlette.responses import Response
 from server.streams.dead_letters import details, summary
 from server.web.follow import task_id_of
 from server.web.paging import cursor_of, json_response, limit_of
+from server.web.tasks import shown_tasks
 
 if TYPE_CHECKING:
     from server.web.state import WebRequest
@@ -28,7 +29,7 @@ async def get_dead_letter(request: WebRequest) -> Response:
 
 async def retry_dead_letter(request: WebRequest) -> Response:
     record = await request.state["dead_letters"].retry(task_id_of(request))
-    return json_response(record.as_json(), status=202, headers={"location": f"/tasks/{record.id}"})
+    return json_response(*await shown_tasks(request, [record]), status=202, headers={"location": f"/tasks/{record.id}"})
 
 
 async def delete_dead_letter(request: WebRequest) -> Response:

@@ -21,7 +21,10 @@ from server.web.refusals import Busy, refuse
 from server.web.requests import accepts_event_stream
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from server.fanout import Start
+    from server.streams.records import TaskRecord
     from server.streams.registry import TaskType
     from server.web.state import WebRequest
 
@@ -60,6 +63,18 @@ async def create_task(request: WebRequest) -> Response:
     )
 
 
+async def shown_tasks(request: WebRequest, records: Sequence[TaskRecord]) -> list[dict[str, Any]]:
+    """Tasks as JSON, each with how many live workers could run it: with none it waits, whatever its status."""
+    live = (await request.state["registry"].live_workers()).values() if records else ()
+    return [record.as_json() | {"workers": _able(record, live)} for record in records]
+
+
+def _able(record: TaskRecord, live: Iterable[dict[str, Any]]) -> int | None:
+    if record.status.is_ended:
+        return None
+    return sum(record.type in each["types"] and record.queue in each.get("queues", [record.queue]) for each in live)
+
+
 async def list_tasks(request: WebRequest) -> Response:
     query = request.query_params
     page = await request.state["store"].list(
@@ -68,12 +83,12 @@ async def list_tasks(request: WebRequest) -> Response:
         limit=limit_of(query.get("limit")),
         cursor=cursor_of(query.get("cursor")),
     )
-    return json_response({"tasks": [record.as_json() for record in page.tasks], "next": page.next_cursor})
+    return json_response({"tasks": await shown_tasks(request, page.tasks), "next": page.next_cursor})
 
 
 async def get_task(request: WebRequest) -> Response:
     record = await request.state["store"].get(task_id_of(request))
-    return json_response(record.as_json())
+    return json_response(*await shown_tasks(request, [record]))
 
 
 async def delete_task(request: WebRequest) -> Response:
@@ -83,7 +98,7 @@ async def delete_task(request: WebRequest) -> Response:
 
 async def cancel_task(request: WebRequest) -> Response:
     record = await request.state["store"].cancel(task_id_of(request))
-    return json_response(record.as_json(), status=202)
+    return json_response(*await shown_tasks(request, [record]), status=202)
 
 
 async def execute_task(request: WebRequest) -> Response:
