@@ -19,6 +19,7 @@ from typing import Final
 from starlette.applications import Starlette
 
 from server.fanout import Hub, HubOptions
+from server.fanout.following import Following
 from server.settings import ServerSettings
 from server.streams.announcements import Announcer
 from server.streams.calls import Lifetimes
@@ -29,6 +30,7 @@ from server.streams.doorbell import Doorbells
 from server.streams.errors import LogUnavailable
 from server.streams.keys import Keys
 from server.streams.log import Log
+from server.streams.presence import Presence
 from server.streams.reaper import Reaper
 from server.streams.registry import Registry
 from server.streams.suitability import examine
@@ -58,6 +60,7 @@ class _Parts:
     bells: AsyncClient
     doorbells: Doorbells
     hub: Hub
+    following: Following
     reaper: Reaper
     announcer: Announcer
     state: State
@@ -101,11 +104,15 @@ def _build(settings: ServerSettings) -> _Parts:
     store = TaskStore(commands, keys, announcer, lifetimes=lifetimes, may_judge_expired=may_judge_expired)
     dead_letters = DeadLetters(commands, keys, store, lifetimes=lifetimes)
     hub = Hub(log, doorbells, options=_hub_options(settings))
+    presence = Presence(commands, keys, store, grace_seconds=settings.disconnect_grace_seconds)
+    following = Following(presence)
+    hub.on_followed, hub.on_unfollowed = following.came, following.left
     reaper = Reaper(
         commands,
         keys,
         store,
         dead_letters,
+        presence,
         interval_seconds=settings.lease_seconds,
         may_judge_expired=may_judge_expired,
     )
@@ -128,6 +135,7 @@ def _build(settings: ServerSettings) -> _Parts:
         bells=bells,
         doorbells=doorbells,
         hub=hub,
+        following=following,
         reaper=reaper,
         announcer=announcer,
         state=state,
@@ -159,6 +167,7 @@ async def _running(parts: _Parts) -> AsyncGenerator[None]:
         yield
     finally:
         await cancel_all(supervised)
+        await parts.following.close()
 
 
 async def _supervise(name: str, loop: Callable[[], Awaitable[None]]) -> None:

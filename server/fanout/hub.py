@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from time import monotonic
 from typing import Final
@@ -54,7 +54,7 @@ class HubOptions:
 class _Watch:
     """A tail and how many use it; the home of its subscriptions."""
 
-    __slots__ = ("_hub", "key", "ready", "tail", "users")
+    __slots__ = ("_hub", "is_followed", "key", "ready", "tail", "users")
 
     def __init__(self, hub: Hub, key: tuple[str, bool], tail: Tail, ready: asyncio.Future[None]) -> None:
         self._hub = hub
@@ -63,6 +63,8 @@ class _Watch:
         #: Done once the doorbell is subscribed (or was given up on).
         self.ready = ready
         self.users = 0
+        #: Whether others were told that somebody follows.
+        self.is_followed = False
 
     def left(self, subscription: Subscription) -> None:
         self._hub.left(self, subscription)
@@ -93,6 +95,9 @@ class Hub:
         )
         self._is_draining = False
         self._swept_at = monotonic()
+        #: Called when the first reader of a task that is cancelled without readers came, and when the last left.
+        self.on_followed: Callable[[str], None] = lambda _: None
+        self.on_unfollowed: Callable[[str], None] = lambda _: None
         doorbells.on_connect = self._look_everywhere
 
     @property
@@ -149,6 +154,9 @@ class Hub:
             self._leave(watch)
             raise
         self._subscriptions.add(subscription)
+        if watch.tail.ends_unfollowed and not watch.is_followed:
+            watch.is_followed = True
+            self.on_followed(stream)
         self._clock.start()
         if self._is_draining:
             subscription.drain()
@@ -205,6 +213,8 @@ class Hub:
         stream, all_attempts = watch.key
         if (stream, not all_attempts) not in self._watches:
             self._doorbells.unwatch(self._log.keys.bell(stream))
+            if watch.is_followed:
+                self.on_unfollowed(stream)
 
     def _ring(self, stream: str, payload: bytes) -> None:
         for all_attempts in (False, True):

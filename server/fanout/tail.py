@@ -99,6 +99,8 @@ class Tail:
         self.window = Window(window_bytes)
         #: Whether the task's writer is missed; see `LifeWatch`.
         self.life = Life(lease_seconds)
+        #: Whether the task is cancelled once nobody follows it; set by looks.
+        self.ends_unfollowed = False
         #: Whether the log has to be looked at to know more than the window.
         self.is_behind = True
         #: Counts everything a subscriber may want to look at.
@@ -213,6 +215,7 @@ class Tail:
         top = self.window.top
         if snapshot.record:
             self._note_life(snapshot.record, snapshot.now_ms)
+            self.ends_unfollowed = snapshot.record.ends_unfollowed
         if self.is_task and snapshot.record is None and snapshot.last_id is None:
             return Look(Verdict(State.GONE, gap=Gap(cursor if cursor != ORIGIN else None, None, None)))
         if self._is_standing_view and snapshot.record:

@@ -1,8 +1,8 @@
 """The reaper: every unfinished task has a lease, a queue entry or a place in the delayed set, or gets one.
 
 Walks the index of unfinished tasks. It finishes creations that died between record and queue, finds entries that Redis
-lost, ends what must not be tried again where no worker comes to do it, and forgets what has ended. Every server runs
-one; whatever two of them do twice is harmless.
+lost, ends what must not be tried again where no worker comes to do it, or what nobody follows any more where that is
+asked for, and forgets what has ended. Every server runs one; whatever two of them do twice is harmless.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from server.streams.dead_letters import DeadLetters
 from server.streams.delayed import is_postponed, postpone
 from server.streams.errors import StreamsError
 from server.streams.keys import Keys
+from server.streams.presence import Presence
 from server.streams.ready import enqueue, has_entry
 from server.streams.records import Status, TaskRecord
 from server.streams.tasks import TaskStore
@@ -39,6 +40,7 @@ class Reaper:
         keys: Keys,
         store: TaskStore,
         dead_letters: DeadLetters,
+        presence: Presence,
         *,
         interval_seconds: float,
         may_judge_expired: Callable[[], bool],
@@ -47,6 +49,7 @@ class Reaper:
         self._keys = keys
         self._store = store
         self._dead_letters = dead_letters
+        self._presence = presence
         self._interval_seconds = interval_seconds
         self._may_judge_expired = may_judge_expired
 
@@ -78,6 +81,7 @@ class Reaper:
         if record and not record.status.is_ended:
             if not await self._has_settled(record):
                 await self._requeue_if_lost(record)
+                await self._presence.judge(record)
                 return True
             record = await self._store.find(task_id)
         if record and record.is_dead_letter:

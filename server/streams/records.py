@@ -71,10 +71,12 @@ class StreamRecord:
     #: Data of the newest `attempt`, in case the event itself was trimmed.
     opening: str | None
     attempt: int
+    #: Whether the task is cancelled once nobody follows it.
+    ends_unfollowed: bool = False
 
     @classmethod
     def decode(cls, raw: Sequence[bytes | None]) -> StreamRecord:
-        status, chain, last_id, lease_until, end, opening, attempt = raw
+        status, chain, last_id, lease_until, end, opening, attempt, *others = raw
         return cls(
             Status((status or b"").decode()),
             decode_chain((chain or b"[]").decode()),
@@ -83,6 +85,7 @@ class StreamRecord:
             end.decode() if end is not None else None,
             opening.decode() if opening is not None else None,
             int(attempt or 0),
+            ends_unfollowed=others == [b"cancel"],
         )
 
     def is_leased(self, now_ms: int) -> bool:
@@ -166,6 +169,12 @@ class TaskRecord:
     def checkpoint(self) -> Any:
         """The state to go on from; None if nothing stands of earlier attempts."""
         return json.loads(self.values["checkpoint"]) if "resume_from" in self.values else None
+
+    @property
+    def unfollowed_since_ms(self) -> int | None:
+        """Since when nobody follows the task, where that matters; 0 while somebody does, None before anybody did."""
+        since = self.values.get("unfollowed_since")
+        return None if since is None else int(since)
 
     @property
     def is_dead_letter(self) -> bool:

@@ -40,7 +40,9 @@ _EVENTS_PER_TRIM: Final = 64
 _REFRESH_SECONDS: Final = 30.0
 _BACKOFF_SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
 #: Decided by the scripts or by other processes: a writer must not write its old copy back.
-_NOT_OURS: Final = frozenset({"cancel", "lease_until", "owner", "updated_at", "last_id", "queue_entry"})
+_NOT_OURS: Final = frozenset(
+    {"cancel", "lease_until", "owner", "updated_at", "last_id", "queue_entry", "unfollowed_since"}
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from server.streams.dead_letters import DeadLetters
 from server.streams.delayed import postpone
 from server.streams.event import Draft
 from server.streams.keys import Keys
+from server.streams.presence import Presence
 from server.streams.records import Status
 from server.streams.registry import Registry, TaskType
 from server.streams.tasks import NewTask
@@ -34,6 +35,8 @@ async def use_everything(hand: Hand) -> str:
     failed = await store.create(NewTask("t", {}))
     await hand.claimed(failed.id)
     await hand.retry(failed.id)
+    followed = await store.create(NewTask("t", {}, on_disconnect="cancel"))
+    await Presence(hand.client, hand.keys, store, grace_seconds=1).came(f"tasks.{followed.id}")
     await postpone(hand.client, hand.keys, failed, not_before_ms=1)
     dead = (await store.create(NewTask("t", {}, max_attempts=1))).id
     await hand.claimed(dead, lease_ms=0)

@@ -12,6 +12,7 @@ from server.streams import registry as registry_module
 from server.streams.connections import AsyncClient, execute
 from server.streams.dead_letters import DeadLetters
 from server.streams.keys import Keys
+from server.streams.presence import Presence
 from server.streams.reaper import Reaper
 from server.streams.registry import Registry, TaskType
 from server.streams.tasks import NewTask, TaskStore
@@ -24,7 +25,13 @@ def reaper_over(client: AsyncClient, keys: Keys, *, may_judge: bool = True, inte
     store = store_over(client, keys)
     dead_letters = DeadLetters(client, keys, store, lifetimes=LIFETIMES)
     return Reaper(
-        client, keys, store, dead_letters, interval_seconds=interval_seconds, may_judge_expired=lambda: may_judge
+        client,
+        keys,
+        store,
+        dead_letters,
+        Presence(client, keys, store, grace_seconds=0.2),
+        interval_seconds=interval_seconds,
+        may_judge_expired=lambda: may_judge,
     )
 
 
