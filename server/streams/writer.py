@@ -95,6 +95,8 @@ class StreamWriter:
         self._values = {name: value for name, value in record.values.items() if name not in _NOT_OURS}
         #: Fields to store with the next batch.
         self._changed: dict[str, str] = {}
+        #: Fields were changed so often; the call under way has what changed up to `_sent_changes`.
+        self._changes = self._sent_changes = self._stored_changes = 0
         self._is_probe_due = False
         self._is_repair_due = False
         self._refreshed_at = boot_seconds()
@@ -108,7 +110,10 @@ class StreamWriter:
         self._failures = 0
         self._pause: asyncio.TimerHandle | None = None
         self._events_in_turn = 0
-        #: Who waits until something is settled: `emit` for room, `flush` and `verify` for their end.
+        #: Whoever finds no room waits here in line, and whoever comes meanwhile behind them.
+        self._line = asyncio.Lock()
+        self._in_line = 0
+        #: Who waits until something is settled: the first in line for room, `flush` and `verify` for their end.
         self._waiting: list[asyncio.Future[None]] = []
         self._failure: Exception | None = None
         #: Called once a repair was stored: indexes of other slots may be lost too.
@@ -142,14 +147,9 @@ class StreamWriter:
 
         `values` are fields of the record to change in the same step as the append.
         """
-        while self._is_full:
-            self._lane.hurry()
-            await self._settled()
-        self._check()
-        found = self._outbox.add(draft)
-        self._lane.unsent_bytes += len(draft.data)
-        if values:
-            self._changed.update(values)
+        if self._in_line or self._is_full:
+            await self._wait_for_room()
+        found = self._take_in(draft, values or {})
         if not self._is_busy:
             self._enlist()
         self._events_in_turn += 1
@@ -163,19 +163,18 @@ class StreamWriter:
 
         Returns once both are stored.
         """
-        self._check()
-        # Not by `emit`, which may let others run behind the event: the state belongs to the same step. It waits for no
-        # room either, since its caller waits for all there is.
-        draft = Draft(CHECKPOINT, "{}")
-        found = self._outbox.add(draft)
-        self._lane.unsent_bytes += len(draft.data)
-        self._changed.update({"resume_from": str(found), "checkpoint": state})
+        if self._in_line or self._is_full:
+            await self._wait_for_room()
+        # Not by `emit`, which lets others run behind the event: the state belongs to the same step.
+        found = self._take_in(Draft(CHECKPOINT, "{}"), {"checkpoint": state})
+        self._changed["resume_from"] = str(found)
         await self.flush()
         return found
 
     async def flush(self) -> None:
-        """Wait until everything taken in is stored."""
-        while self._outbox.unsent or self._changed:
+        """Wait until everything taken in so far is stored, whatever others emit meanwhile."""
+        last, changes = self._outbox.last_id, self._changes
+        while self._outbox.stored < last or (self._changed and self._stored_changes < changes):
             self._enlist(hurry=True)
             await self._settled()
         self._check()
@@ -183,7 +182,7 @@ class StreamWriter:
     async def finish(self, status: Status, data: str, values: Mapping[str, str] | None = None) -> EventId:
         """Append the terminal event and end the record in one step. `data` is the event's data, JSON."""
         await self.flush()
-        self._changed.update({**(values or {}), "status": status.value, "end": data})
+        self._change({**(values or {}), "status": status.value, "end": data})
         self._outbox.add(Draft(TERMINAL_TYPES[status], data), is_terminal=True)
         self._lane.unsent_bytes += len(data)
         await self.flush()
@@ -209,6 +208,18 @@ class StreamWriter:
             if self.on_fence:
                 self.on_fence(reason)
 
+    def _take_in(self, draft: Draft, values: Mapping[str, str]) -> EventId:
+        self._check()
+        found = self._outbox.add(draft)
+        self._lane.unsent_bytes += len(draft.data)
+        if values:
+            self._change(values)
+        return found
+
+    def _change(self, values: Mapping[str, str]) -> None:
+        self._changed.update(values)
+        self._changes += 1
+
     # Who waits.
 
     @property
@@ -222,6 +233,17 @@ class StreamWriter:
     def _check(self) -> None:
         if self._failure:
             raise self._failure
+
+    async def _wait_for_room(self) -> None:
+        """Wait for room in the order of the calls: who comes later must not get the lower id."""
+        self._in_line += 1
+        try:
+            async with self._line:
+                while self._is_full:
+                    self._lane.hurry()
+                    await self._settled()
+        finally:
+            self._in_line -= 1
 
     async def _settled(self) -> None:
         """Wait until a reply changed something."""
@@ -298,6 +320,8 @@ class StreamWriter:
     def _append(self) -> Call[Reply]:
         batch = self._sent = self._outbox.next_batch()
         self._sent_values = self._fields_for(batch) if self._changed else {}
+        is_all = len(self._sent_values) == len(self._changed)
+        self._sent_changes = self._changes if is_all else self._stored_changes
         self._take = self._appended
         before = batch.first_sequence - 1
         trims = (before + len(batch.drafts)) // _EVENTS_PER_TRIM > before // _EVENTS_PER_TRIM
@@ -318,7 +342,8 @@ class StreamWriter:
         last = EventId(batch.generation, batch.first_sequence + len(batch.drafts) - 1)
         if resume_from and parse_event_id(resume_from) > last:
             # Its event is in a later batch: a record that names an event which the log lacks would void what stands.
-            del changed["resume_from"], changed["checkpoint"]
+            del changed["resume_from"]
+            changed.pop("checkpoint", None)  # stored already if the one before had the same state
         return changed
 
     def _appended(self, reply: Reply) -> None:
@@ -343,6 +368,7 @@ class StreamWriter:
 
     def _note_values(self, stored: Mapping[str, str]) -> None:
         self._values.update(stored)
+        self._stored_changes = self._sent_changes
         self._changed = {name: value for name, value in self._changed.items() if stored.get(name) != value}
 
     def _repair(self) -> Call[Reply]:
