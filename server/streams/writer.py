@@ -1,15 +1,13 @@
 """The writer of a task's stream: from `emit` to the log, through lost replies, lost data and lost leases.
 
-It has one call under way at most, which a `Lane` sends together with those of other writers; events that arrive
-meanwhile go together in the next. What replies mean is decided by `Outbox`; a `Fenced` writer never writes again. Knows
-nothing of how the task is run.
+How it waits, and shares a lane with others, is `LaneWriter`'s. What replies mean is decided by `Outbox`; a `Fenced`
+writer never writes again. Knows nothing of how the task is run.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -23,22 +21,17 @@ from server.streams.errors import Fenced, LogUnavailable
 from server.streams.event import ATTEMPT, CHECKPOINT, Draft
 from server.streams.ids import EventId, parse_event_id
 from server.streams.keys import Keys
-from server.streams.lane import MAX_UNSENT_BYTES, Lane
+from server.streams.lane import Lane
+from server.streams.lane_writer import LaneWriter
 from server.streams.lease import Lease, boot_seconds
 from server.streams.outbox import Conclusion, Outbox
 from server.streams.records import TERMINAL_TYPES, Status, TaskRecord
 
 _log = logging.getLogger(__name__)
 
-#: Above this `emit` waits: a task that outruns Redis must slow down, not grow.
-_MAX_UNSENT_EVENTS: Final = 4000
-_MAX_UNSENT_BYTES: Final = 4 << 20
-#: A task that only emits lets the others run after so many events: some 50 microseconds of them.
-_EVENTS_PER_TURN: Final = 8
 #: Redis trims whole nodes of a hundred entries, so asking it more often than about once a node is for nothing.
 _EVENTS_PER_TRIM: Final = 64
 _REFRESH_SECONDS: Final = 30.0
-_BACKOFF_SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
 #: Decided by the scripts or by other processes: a writer must not write its old copy back.
 _NOT_OURS: Final = frozenset(
     {"cancel", "lease_until", "owner", "updated_at", "last_id", "queue_entry", "unfollowed_since"}
@@ -55,7 +48,7 @@ class WriterOptions:
     lease_ms: int
 
 
-class StreamWriter:
+class StreamWriter(LaneWriter):
     """Writes one generation of one task. Use as an async context manager; methods belong to its event loop.
 
     Ordering: events are stored in the order of `emit`. Cancelling a caller of `emit` or `flush` loses nothing that
@@ -74,14 +67,14 @@ class StreamWriter:
         lane: Lane | None = None,
     ) -> None:
         """`lane` is what it shares with other writers; without, it has one of its own, connected as `client` is."""
-        self._client = client
+        outbox = Outbox(record.generation, Draft(ATTEMPT, record.values["opening"]))
+        super().__init__(lane or Lane(partial(open_bulk, client)), outbox, title=f"task {record.id}")
         self._keys = keys
         self._task_id = record.id
         self._nonce = nonce
         self._lease = lease
         self._options = options
         self._shared_lane = lane
-        self._lane = lane or Lane(partial(open_bulk, client))
         self._calls = WriterCalls(
             keys,
             record.id,
@@ -90,7 +83,7 @@ class StreamWriter:
             lease_ms=options.lease_ms,
             lifetimes=options.lifetimes,
         )
-        self._outbox = Outbox(record.generation, Draft(ATTEMPT, record.values["opening"]))
+        self._outbox = outbox
         #: The writer's copy of the record, from which a lost one is written back.
         self._values = {name: value for name, value in record.values.items() if name not in _NOT_OURS}
         #: Fields to store with the next batch.
@@ -100,22 +93,11 @@ class StreamWriter:
         self._is_probe_due = False
         self._is_repair_due = False
         self._refreshed_at = boot_seconds()
-        #: Whether the lane has it enlisted, or its call is under way, or it pauses after a failure.
-        self._is_busy = False
         #: Takes the answer to the call under way, and what that call was about.
         self._take: Callable[[Any], None] = self._appended
         self._sent = Batch(record.generation, 0, ())
         self._sent_values: Mapping[str, str] = {}
         self._asked_at = 0.0
-        self._failures = 0
-        self._pause: asyncio.TimerHandle | None = None
-        self._events_in_turn = 0
-        #: Whoever finds no room waits here in line, and whoever comes meanwhile behind them.
-        self._line = asyncio.Lock()
-        self._in_line = 0
-        #: Who waits until something is settled: the first in line for room, `flush` and `verify` for their end.
-        self._waiting: list[asyncio.Future[None]] = []
-        self._failure: Exception | None = None
         #: Called once a repair was stored: indexes of other slots may be lost too.
         self.on_repair: Callable[[], None] | None = None
         #: Called once when the writer is fenced, whoever found out: the task function has to stop.
@@ -134,11 +116,7 @@ class StreamWriter:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._pause:
-            self._pause.cancel()
-        self._lane.unsent_bytes -= self._outbox.unsent_bytes
-        if self._failure is None:
-            self._fail(Fenced(f"The writer of task {self._task_id} is closed."))
+        self._close(Fenced(f"The writer of task {self._task_id} is closed."))
         if self._shared_lane is None:
             await self._lane.aclose()
 
@@ -152,9 +130,7 @@ class StreamWriter:
         found = self._take_in(draft, values or {})
         if not self._is_busy:
             self._enlist()
-        self._events_in_turn += 1
-        if self._events_in_turn == _EVENTS_PER_TURN:  # only now: whoever is cancelled here has been taken in
-            self._events_in_turn = 0
+        if self._is_turn_over():  # only now: whoever is cancelled here has been taken in
             await asyncio.sleep(0)
         return found
 
@@ -220,96 +196,20 @@ class StreamWriter:
         self._changed.update(values)
         self._changes += 1
 
-    # Who waits.
-
-    @property
-    def _is_full(self) -> bool:
-        outbox = self._outbox
-        if outbox.unsent_bytes >= _MAX_UNSENT_BYTES or outbox.unsent >= _MAX_UNSENT_EVENTS:
-            return True
-        # With nothing unsent nothing would ever wake it: each writer may have one event in.
-        return self._lane.unsent_bytes >= MAX_UNSENT_BYTES and outbox.unsent > 0
-
-    def _check(self) -> None:
-        if self._failure:
-            raise self._failure
-
-    async def _wait_for_room(self) -> None:
-        """Wait for room in the order of the calls: who comes later must not get the lower id."""
-        self._in_line += 1
-        try:
-            async with self._line:
-                while self._is_full:
-                    self._lane.hurry()
-                    await self._settled()
-        finally:
-            self._in_line -= 1
-
-    async def _settled(self) -> None:
-        """Wait until a reply changed something."""
-        self._check()
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(waiter)
-        await waiter
-        self._check()
-
-    def _wake_all(self) -> None:
-        if not self._waiting:
-            return
-        waiting, self._waiting = self._waiting, []
-        for waiter in waiting:
-            if not waiter.done():
-                waiter.set_result(None)
-
-    def _fail(self, failure: Exception) -> None:
-        self._failure = failure
-        self._wake_all()
-
     # What the lane calls, and what it needs to know.
 
-    def _enlist(self, *, hurry: bool = False) -> None:
-        if not self._is_busy and self._failure is None:
-            self._is_busy = True
-            self._lane.enlist(self, hurry=hurry)
-        elif hurry:
-            self._lane.hurry()
-
-    def next_call(self) -> Call[Any] | None:
-        if self._failure:
-            return None
-        if not self._has_more:
-            self._is_busy = False
-            return None
+    def _next_call(self) -> Call[Any]:
         # After the lease ran out by our own clock somebody else may run the task: ask before writing.
         if not self._lease.is_fresh and not (self._outbox.is_closed and not self._outbox.unsent):
             return self._renewal()
         return self._repair() if self._is_repair_due else self._append()
 
-    def heard(self, answer: Any) -> None:
-        self._failures = 0
-        if self._failure is None:
-            self._take(answer)
-            self._go_on()
+    def _heard(self, answer: Any) -> None:
+        self._take(answer)
 
     def failed(self, error: LogUnavailable, *, is_told: bool) -> None:
-        if self._failure:
-            return
         self._is_repair_due = False  # whether it is still needed, the next append tells
-        self._failures += 1
-        if self._failures == 1 and not is_told:
-            _log.warning("Task %s waits to write: %s", self._task_id, error)
-        pause = _BACKOFF_SECONDS[min(self._failures, len(_BACKOFF_SECONDS)) - 1] * random.uniform(0.7, 1.3)
-        self._pause = asyncio.get_running_loop().call_later(pause, self._go_on)
-
-    def broke(self, error: Exception) -> None:
-        _log.error("The writer of task %s failed", self._task_id, exc_info=error)
-        if self._failure is None:
-            self._fail(error)
-
-    def _go_on(self) -> None:
-        self._is_busy = False
-        if self._has_more:
-            self._enlist(hurry=bool(self._waiting))
+        super().failed(error, is_told=is_told)
 
     @property
     def _has_more(self) -> bool:
