@@ -15,7 +15,7 @@ from typing import Final
 from server.streams import calls
 from server.streams.calls import Call, Lifetimes, Reply, Snapshot
 from server.streams.connections import AsyncClient, execute_many, run
-from server.streams.errors import Conflict, LogUnavailable, StreamsError
+from server.streams.errors import Conflict, LogUnavailable, StreamClosed, StreamsError
 from server.streams.event import Draft
 from server.streams.ids import ORIGIN, EventId
 from server.streams.keys import Keys
@@ -124,9 +124,19 @@ def _accepted(stream: str, reply: Reply) -> EventId:
     if reply.outcome in {"stored", "repeated"}:
         return reply.id
     if reply.outcome == "closed":
-        raise Conflict(f"The stream {stream!r} is closed; nothing can be published to it any more.")
+        raise closed(stream)
     if reply.outcome == "conflict":
         raise Conflict("This idempotency key was used with other events. Use a new key for a new request.")
-    raise StreamsError(
+    raise exhausted(stream)
+
+
+def closed(stream: str) -> StreamClosed:
+    """The error for a stream that has its terminal event."""
+    return StreamClosed(f"The stream {stream!r} is closed; nothing can be published to it any more.")
+
+
+def exhausted(stream: str) -> StreamsError:
+    """The error for a stream whose ids are used up."""
+    return StreamsError(
         f"The stream {stream!r} holds an id too large to count on from. Delete it to use the name again."
     )

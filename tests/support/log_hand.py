@@ -180,6 +180,7 @@ class Hand:
         entropy: int = 5,
         max_events: int = 0,
         ends: bool = False,
+        number: int | None = None,
     ) -> Reply:
         return await self.run(
             calls.publish(
@@ -193,6 +194,7 @@ class Hand:
                 lifetimes=LIFETIMES,
                 max_events=max_events,
                 is_terminal=ends,
+                number=number,
             )
         )
 

@@ -24,15 +24,22 @@ def publish(
     lifetimes: Lifetimes,
     max_events: int,
     is_terminal: bool = False,
+    number: int | None = None,
 ) -> Call[Reply]:
     """Append to a shared stream, once per token. `entropy` is random, 0–999; `known` the publisher's last id.
 
+    With `number` once per token and number: a writer has one token and counts its batches, of which it sends one at a
+    time, so Redis need not remember each.
     Outcomes: stored and repeated with the first id; conflict (token used with another body); closed; exhausted.
     """
     events = [text for each in drafts for text in (each.type, each.data)]
-    body = hashlib.sha256("\0".join([*events, str(is_terminal)]).encode()).hexdigest()[:32]
+    body = "" if number is not None else _hash([*events, str(is_terminal)])
     args = (
         keys.bell(stream), body, entropy, str(known) if known else "", lifetimes.retention_ms, token_ms, max_events,
-        len(drafts), *events, int(is_terminal),
+        len(drafts), *events, int(is_terminal), "" if number is None else number,
     )  # fmt: skip
     return Call(script("publish"), (keys.log(stream), keys.idempotency(stream, token)), args, parse_reply)
+
+
+def _hash(texts: Sequence[str]) -> str:
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:32]
