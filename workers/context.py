@@ -1,7 +1,7 @@
 """What a task function is given: `Context` for `async def`, `SyncContext` for `def` in a thread.
 
-Owns the shapes of Reprise's own events. Invariant: once the attempt is to stop, or has ended, every call raises
-`Stopped` and nothing more is written. Knows nothing of leases, queues or Redis.
+Invariant: once the attempt is to stop, or has ended, every call raises `Stopped` and nothing more is written. Knows
+nothing of leases, queues or Redis.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar
 from server.streams.errors import TooLarge
 from server.streams.event import Draft, draft, encode_json
 from server.streams.ids import EventId
+from workers import shapes
 
 T = TypeVar("T")
 
@@ -85,10 +86,8 @@ class Context:
     async def progress(self, step: int, total_steps: int, message: str = "") -> None:
         """Append `progress`, and show the percentage wherever the task is listed."""
         self._stop.check()
-        if not 0 <= step <= total_steps or total_steps < 1:
-            raise ValueError(f"Progress cannot be step {step!r} of {total_steps!r}. Use 0 <= step <= total_steps.")
-        percentage = 100 * step // total_steps
-        data = {"step": step, "total_steps": total_steps, "message": message, "percentage": percentage}
+        data = shapes.progress(step, total_steps, message)
+        percentage: int = data["percentage"]
         found = draft("progress", data, max_bytes=self._max_event_bytes)
         await self._writer.emit(found, {"progress": str(percentage)})
         self._on_progress(percentage)
@@ -111,15 +110,15 @@ class Context:
 
     async def token(self, text: str) -> None:
         """Append a piece of text that is being generated."""
-        await self.emit("token", {"text": text})
+        await self.emit("token", shapes.token(text))
 
     async def thought(self, text: str) -> None:
         """Append a step of reasoning."""
-        await self.emit("thought", {"text": text})
+        await self.emit("thought", shapes.thought(text))
 
     async def log(self, message: str) -> None:
         """Append a line for whoever watches the task."""
-        await self.emit("log", {"message": message})
+        await self.emit("log", shapes.log(message))
 
 
 class SyncContext:

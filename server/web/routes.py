@@ -25,6 +25,7 @@ def routes() -> list[BaseRoute]:
     return [
         Route("/tasks/stream", follow.all_task_events, methods=["GET"]),
         Route("/tasks/{id}/events", follow.task_events, methods=["GET"]),
+        Route("/streams/{name}/events", follow.stream_events, methods=["GET"]),
         Route("/stream/system", follow.system_events, methods=["GET"]),
         Route("/stream/countdown/{seconds}", countdown, methods=["GET"]),
         Route("/task-types", tasks.task_types, methods=["GET"]),
