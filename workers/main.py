@@ -1,7 +1,7 @@
 """The worker process: what a worker is made of, and the signals that end it.
 
-The one place in `workers` that builds connections. SIGTERM and SIGINT drain; a second one hands back at once, a third
-ends the process where it stands.
+The one place that builds the connections of a worker. SIGTERM and SIGINT drain; a second one hands back at once, a
+third ends the process where it stands.
 """
 
 from __future__ import annotations
