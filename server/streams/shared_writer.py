@@ -100,13 +100,22 @@ class SharedWriter(LaneWriter):
         """The id of the last event of this writer that is known to be stored."""
         return self._last_id
 
+    @property
+    def has_room(self) -> bool:
+        """Whether `emit` would not wait, nor fail. Any thread may ask; it is an estimate there."""
+        return not (self._failure or self._is_ended or self._in_line or self._is_full)
+
+    def put(self, draft: Draft) -> None:
+        """Take an event in although there may be no room: for whoever keeps a bound."""
+        self._take_in(draft)
+        if not self._is_busy:
+            self._enlist()
+
     async def emit(self, draft: Draft) -> None:
         """Take an event in; waits only while too much is unsent."""
         if self._in_line or self._is_full:
             await self._wait_for_room()
-        self._take_in(draft)
-        if not self._is_busy:
-            self._enlist()
+        self.put(draft)
         if self._is_turn_over():
             await asyncio.sleep(0)
 

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from server.streams.connections import execute
 from tests.support.event_reader import EVENT_STREAM, data_of, reading, types_of
 from tests.support.fault_proxy import FaultProxy
 from tests.support.log_hand import Hand
+from tests.support.waiting import wait_until
 from tests.support.web import Web
 from workers import InvalidInput, LogUnavailable, StreamClosed, TooLarge, open_stream
 
@@ -26,8 +28,14 @@ async def proxy(redis_url: str) -> AsyncIterator[FaultProxy]:
         yield found
 
 
-async def stored(hand: Hand) -> list[tuple[str, object]]:
+async def stored(hand: Hand) -> list[tuple[str, Any]]:
     return [(event.type, json.loads(event.data)) for event in await hand.log("chat.42")]
+
+
+async def connections(hand: Hand) -> set[str]:
+    """Ids of those by which streams are written; threads leave theirs until the process ends."""
+    listed: bytes = await execute(hand.client, "CLIENT", "LIST")
+    return {line.split()[0] for line in listed.decode().splitlines() if " name=reprise-stream " in line}
 
 
 async def break_off(url: str, *, patience_seconds: float = 300) -> None:
@@ -146,15 +154,16 @@ async def test_the_end_of_the_block_tells_of_events_that_could_not_be_stored(pro
 
 
 async def test_streams_that_are_open_together_share_one_connection_and_leave_none(redis_url: str, hand: Hand) -> None:
-    async def connections() -> int:
-        listed: bytes = await execute(hand.client, "CLIENT", "LIST")
-        return listed.count(b"name=reprise-stream")
-
+    before = await connections(hand)
     async with open_stream(redis_url, "a") as a, open_stream(redis_url, "b") as b, open_stream(redis_url, "a") as c:
         await asyncio.gather(*[each.emit("n", 1) for each in (a, b, c)])
         await asyncio.gather(*[each.flush() for each in (a, b, c)])
-        assert await connections() == 1
-    assert await connections() == 0
+        [ours] = await connections(hand) - before
+
+    async def is_gone() -> bool:
+        return ours not in await connections(hand)
+
+    await wait_until(is_gone, description="the connection is closed")
     assert (len(await hand.log("a")), len(await hand.log("b"))) == (2, 1)
 
 
@@ -213,15 +222,22 @@ async def test_a_handle_that_was_carried_over_a_fork_says_so(
     redis_url: str, hand: Hand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with open_stream(redis_url, "chat.42") as stream:
+        await stream.token("first")
+        await stream.flush()
         with monkeypatch.context() as patched:
             patched.setattr(os, "getpid", lambda: 7)
             with pytest.raises(StreamClosed, match="carried over a fork into process 7"):
                 await stream.token("a")
             await stream.__aexit__(None, None, None)  # the child's: it must not end the parent's
+            before = await connections(hand)
             async with open_stream(redis_url, "chat.42") as own:
                 await own.token("of the child")
+                await own.flush()
+                # On the parent's connection the replies of both would be mixed.
+                assert len(await connections(hand) - before) == 1
         await stream.token("of the parent")
-    assert await stored(hand) == [("token", {"text": "of the child"}), ("token", {"text": "of the parent"})]
+    texts = [data["text"] for _, data in await stored(hand)]
+    assert texts == ["first", "of the child", "of the parent"]
 
 
 async def test_nothing_is_lost_or_doubled_for_a_reader_while_the_writers_connection_breaks(

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import re
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
-from server.streams.connections import execute
+from server.streams.connections import connect, execute
+from server.streams.keys import Keys
 from tests.support.log_hand import Hand
+from tests.support.redis_server import RedisServer
+from tests.support.waiting import wait_until
 from workers import InvalidInput, LogUnavailable, StreamClosed, open_stream_sync
 
 ROOT = Path(__file__).parents[2]
@@ -82,8 +89,12 @@ async def test_all_streams_of_a_process_share_one_thread_and_one_connection(redi
             a.emit("n", number)
             b.emit("n", number)
     assert [thread.name for thread in threading.enumerate()].count("reprise streams") == 1
-    listed: bytes = await execute(hand.client, "CLIENT", "LIST")
-    assert listed.count(b"name=reprise-stream") == 1
+
+    async def is_one() -> bool:  # of coroutines, some that were closed just now may be listed still
+        listed: bytes = await execute(hand.client, "CLIENT", "LIST")
+        return listed.count(b" name=reprise-stream ") == 1
+
+    await wait_until(is_one, description="there is one connection")
 
 
 async def test_an_exception_leaves_the_block_after_what_was_emitted_is_stored(redis_url: str, hand: Hand) -> None:
@@ -108,6 +119,53 @@ def test_what_cannot_be_stored_is_told_at_the_end_of_the_block(tmp_path: Path) -
         open_stream_sync(nowhere, "chat.42", patience_seconds=0.2) as stream,
     ):
         stream.emit("n", 1)
+
+
+async def test_threads_wait_while_redis_is_away_and_much_is_unsent_and_go_on_without_loss(keys: Keys) -> None:
+    with closing(RedisServer()) as server, open_stream_sync(server.url, "chat.42") as stream:
+        emitted = 0
+
+        def write() -> None:
+            nonlocal emitted
+            for number in range(6000):
+                stream.emit("n", number)
+                emitted += 1
+
+        thread = threading.Thread(target=write)
+        thread.start()
+        await wait_until(lambda: emitted >= 4000, description="the writer is full")
+        thread.join(0.2)
+        assert thread.is_alive()
+        assert emitted <= 4501
+        server.start()
+        await asyncio.to_thread(thread.join)
+        stream.flush()
+        client = connect(server.url, name="own")
+        assert await stored(Hand(client, keys)) == [("n", number) for number in range(6000)]
+        await client.aclose()
+
+
+async def test_what_a_thread_emits_beside_the_end_of_the_stream_is_stored_before_it_or_refused(
+    redis_url: str, hand: Hand, caplog: pytest.LogCaptureFixture
+) -> None:
+    accepted = 0
+
+    def write() -> None:
+        nonlocal accepted
+        while True:
+            stream.emit("n", accepted)
+            accepted += 1
+
+    with ThreadPoolExecutor(1) as pool, suppress(StreamClosed), open_stream_sync(redis_url, "chat.42") as stream:
+        writing = pool.submit(write)
+        await wait_until(lambda: accepted > 1000, description="the thread is busy")
+        await asyncio.to_thread(stream.complete)
+        with pytest.raises(StreamClosed):
+            writing.result(10)
+    found = await stored(hand)
+    lost = sum(int(count) for count in re.findall(r"(\d+) event\(s\) that a thread had emitted are lost", caplog.text))
+    assert found[-1] == ("complete", {"result": None})
+    assert [data for _, data in found[:-1]] == list(range(accepted - lost))
 
 
 def test_misuse_is_refused_as_by_its_twin(redis_url: str) -> None:

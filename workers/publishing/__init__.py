@@ -5,6 +5,7 @@ sharing     one connection for all streams that an event loop has open.
 handle      what a handle to a stream promises, of either kind.
 stream      `open_stream`, for coroutines.
 background  a thread with an event loop, for programs without one.
+inbox       events on their way from threads to that loop.
 blocking    `open_stream_sync`, its twin for threads.
 
 Such a stream has many writers and no lease: nothing here knows tasks. How batches are stored once is

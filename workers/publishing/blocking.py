@@ -9,6 +9,7 @@ from server.streams.event import Draft
 from workers import shapes
 from workers.publishing.background import background
 from workers.publishing.handle import Handle
+from workers.publishing.inbox import Inbox
 from workers.publishing.options import StreamOptions
 
 
@@ -44,6 +45,7 @@ class OpenStreamSync:
     def __init__(self, options: StreamOptions) -> None:
         self._redis_url = options.redis_url
         self._handle = Handle(options)
+        self._inbox: Inbox | None = None
 
     @property
     def name(self) -> str:
@@ -60,6 +62,7 @@ class OpenStreamSync:
         async def enter() -> None:
             there.keep_lane(self._redis_url)
             self._handle.enter()
+            self._inbox = Inbox(self._handle.writer, there.soon)
 
         there.run(enter())
         return self
@@ -68,12 +71,14 @@ class OpenStreamSync:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._handle.is_open_here:  # else the process that opened it stores what it holds
-            background().run(self._handle.leave(is_failing=kind is not None))
+            background().run(self._leave(self._inbox, is_failing=kind is not None))
 
     def emit(self, type: str, data: Any = None) -> None:
         """Append an event; `data` is anything that JSON can hold."""
         draft = self._handle.draft(type, data)
-        background().run(self._handle.writer.emit(draft))
+        inbox = self._open_inbox
+        if not inbox.put(draft):
+            background().run(inbox.emit(draft))
 
     def token(self, text: str) -> None:
         """Append a piece of text that is being generated."""
@@ -93,7 +98,7 @@ class OpenStreamSync:
 
     def flush(self) -> str | None:
         """Wait until everything emitted so far is stored; returns `last_id`."""
-        background().run(self._handle.writer.flush())
+        background().run(self._flush(self._open_inbox))
         return self.last_id
 
     def complete(self, result: Any = None) -> str:
@@ -105,4 +110,31 @@ class OpenStreamSync:
         return self._end(self._handle.failure(error, code))
 
     def _end(self, draft: Draft) -> str:
-        return str(background().run(self._handle.writer.end(draft)))
+        return background().run(self._append_end(self._open_inbox, draft))
+
+    @property
+    def _open_inbox(self) -> Inbox:
+        """Raises `StreamClosed` as the handle does."""
+        inbox, _ = self._inbox, self._handle.writer
+        if inbox is None:
+            raise AssertionError
+        return inbox
+
+    # On the loop of the background.
+
+    async def _flush(self, inbox: Inbox) -> None:
+        inbox.empty()
+        inbox.check()
+        await self._handle.writer.flush()
+
+    async def _append_end(self, inbox: Inbox, draft: Draft) -> str:
+        inbox.empty()
+        inbox.check()
+        return str(await self._handle.writer.end(draft))
+
+    async def _leave(self, inbox: Inbox | None, *, is_failing: bool) -> None:
+        if inbox:
+            inbox.empty()
+        await self._handle.leave(is_failing=is_failing)
+        if inbox and not is_failing:
+            inbox.check()
