@@ -27,7 +27,7 @@ from tests.support.event_reader import EventReader, data_of, reading, types_of
 from tests.support.log_hand import Hand
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
-from tests.support.web import Web
+from tests.support.web import Web, serving
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "docs" / "examples"
@@ -176,6 +176,15 @@ async def celery_worker(redis_url: str, broker: RedisServer, folder: Path) -> As
             await process.wait()
 
 
+async def has_begun(hand: Hand, name: str, times: int) -> None:
+    """Wait until a task has: Celery takes seconds to hear of a dead process of its pool."""
+
+    async def is_so() -> bool:
+        return [event.type for event in await hand.log(name)].count("begin") == times
+
+    await wait_until(is_so, description=f"the task of {name} has begun {times} time(s)", timeout=_START_SECONDS)
+
+
 async def until_tokens(reader: EventReader, count: int) -> list[ServerSentEvent]:
     found: list[ServerSentEvent] = []
     while sum(event.event == "token" for event in found) < count:
@@ -184,22 +193,26 @@ async def until_tokens(reader: EventReader, count: int) -> list[ServerSentEvent]
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(150)
 async def test_a_celery_task_is_read_whole_and_one_that_is_killed_leaves_its_stream_open_until_it_runs_again(
-    web: Web, redis_url: str, broker: RedisServer, tmp_path: Path
+    web: Web, hand: Hand, redis_url: str, broker: RedisServer, tmp_path: Path
 ) -> None:
     prompt = " ".join(f"word{number}" for number in range(60))
     async with celery_worker(redis_url, broker, tmp_path) as celery:
         async with reading(web.client, "/streams/chat.1/events") as reader:
             await celery.send("chat.1", "to be or not to be")
+            await has_begun(hand, "chat.1", 1)
             events = await reader.until("complete")
         assert types_of(events) == ["position", "begin", *["token"] * 6, "complete"]
         assert tokens_of(events) == "to be or not to be "
 
         async with reading(web.client, "/streams/chat.2/events") as reader:
             await celery.send("chat.2", prompt)
+            await has_begun(hand, "chat.2", 1)
             before = await until_tokens(reader, 3)
             [doomed] = celery.pool
             os.kill(doomed, signal.SIGKILL)
+            await has_begun(hand, "chat.2", 2)
             after = await reader.until("complete")
     events = [*before, *after]
     begins = [data_of(event)["is_again"] for event in events if event.event == "begin"]
@@ -216,22 +229,25 @@ async def test_a_celery_task_is_read_whole_and_one_that_is_killed_leaves_its_str
 # Other languages.
 
 
-async def test_node_writes_a_stream_with_a_bare_socket_and_it_is_read_whole(
-    web: Web, redis_url: str, hand: Hand
+async def test_node_writes_a_stream_with_a_bare_socket_and_it_is_read_whole_by_its_bell(
+    redis_url: str, hand: Hand
 ) -> None:
     node = which("node")
     assert node, "node is not installed on this machine; .ci/run installs it."
     socket = redis_url.removeprefix("unix://")
-    async with reading(web.client, "/streams/chat.42/events") as reader:
-        assert (await reader.next()).event == "position"
-        assert await run_program(node, str(EXAMPLES / "publish.mjs"), socket, "chat.42") == ""
-        events = await reader.rest()
+    async with serving(redis_url, sweep_seconds=60) as web:  # longer than the reader waits: only the bell is in time
+        await web.until_ready()
+        async with reading(web.client, "/streams/chat.42/events") as reader:
+            assert (await reader.next()).event == "position"
+            assert await run_program(node, str(EXAMPLES / "publish.mjs"), socket, "chat.42") == ""
+            events = await reader.rest()
+        again = {"last-event-id": events[1].id}
+        async with reading(web.client, "/streams/chat.42/events", headers=again) as reader:
+            assert [event.id for event in await reader.rest()] == [event.id for event in events[2:]]
     assert tokens_of(events) == "Hello from Node, 你好 "
     assert types_of(events) == [*["token"] * 4, "complete"]
     generation = events[0].id.partition("-")[0]
     assert [event.id for event in events] == [f"{generation}-{number}" for number in range(5)]
-    async with reading(web.client, "/streams/chat.42/events", headers={"last-event-id": events[1].id}) as reader:
-        assert [event.id for event in await reader.rest()] == [event.id for event in events[2:]]
     assert 0 < await execute(hand.client, "PTTL", hand.keys.log("chat.42")) <= 86_400_000
 
 
