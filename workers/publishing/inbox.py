@@ -46,10 +46,10 @@ class Inbox:
             self._bytes += len(draft.data)
             is_first = len(self._drafts) == 1
         if is_first:
-            self._soon(self.empty)
+            self._soon(self._empty)  # whatever this thread asks of the loop next comes behind it
         return True
 
-    def empty(self) -> None:
+    def _empty(self) -> None:
         """Hand everything to the writer."""
         with self._lock:
             drafts, self._drafts, self._bytes = self._drafts, [], 0
@@ -70,6 +70,5 @@ class Inbox:
 
     async def emit(self, draft: Draft) -> None:
         """Put an event behind all others, and wait for room."""
-        self.empty()
         self.check()
         await self._writer.emit(draft)
