@@ -19,14 +19,18 @@ from typing import Final
 from starlette.applications import Starlette
 
 from server.fanout import Hub, HubOptions
+from server.fanout.following import Following
 from server.settings import ServerSettings
 from server.streams.announcements import Announcer
 from server.streams.calls import Lifetimes
+from server.streams.cancelling import cancel_all
 from server.streams.connections import AsyncClient, connect, execute
+from server.streams.dead_letters import DeadLetters
 from server.streams.doorbell import Doorbells
 from server.streams.errors import LogUnavailable
 from server.streams.keys import Keys
 from server.streams.log import Log
+from server.streams.presence import Presence
 from server.streams.reaper import Reaper
 from server.streams.registry import Registry
 from server.streams.suitability import examine
@@ -56,6 +60,7 @@ class _Parts:
     bells: AsyncClient
     doorbells: Doorbells
     hub: Hub
+    following: Following
     reaper: Reaper
     announcer: Announcer
     state: State
@@ -88,7 +93,7 @@ def _build(settings: ServerSettings) -> _Parts:
     commands = connect(url, name=name)
     bells = connect(url, name=f"{name}-doorbells", socket_timeout=None)
     keys = Keys(settings.prefix)
-    lifetimes = Lifetimes.lasting(settings.retention_seconds)
+    lifetimes = Lifetimes.lasting(settings.retention_seconds, settings.dead_letter_seconds)
     log = Log(commands, keys, lifetimes=lifetimes, max_events=settings.max_stream_events)
     doorbells = Doorbells(bells, home=keys.bell(f"home.{token_hex(8)}"))
 
@@ -97,10 +102,23 @@ def _build(settings: ServerSettings) -> _Parts:
 
     announcer = Announcer(log)
     store = TaskStore(commands, keys, announcer, lifetimes=lifetimes, may_judge_expired=may_judge_expired)
+    dead_letters = DeadLetters(commands, keys, store, lifetimes=lifetimes)
     hub = Hub(log, doorbells, options=_hub_options(settings))
-    reaper = Reaper(commands, keys, store, interval_seconds=settings.lease_seconds, may_judge_expired=may_judge_expired)
+    presence = Presence(commands, keys, store, grace_seconds=settings.disconnect_grace_seconds)
+    following = Following(presence)
+    hub.on_followed, hub.on_unfollowed = following.came, following.left
+    reaper = Reaper(
+        commands,
+        keys,
+        store,
+        dead_letters,
+        presence,
+        interval_seconds=settings.lease_seconds,
+        may_judge_expired=may_judge_expired,
+    )
     state = State(
         store=store,
+        dead_letters=dead_letters,
         registry=Registry(commands, keys),
         hub=hub,
         readiness=Readiness(ping=lambda: execute(commands, "PING"), is_live=lambda: hub.is_live),
@@ -117,6 +135,7 @@ def _build(settings: ServerSettings) -> _Parts:
         bells=bells,
         doorbells=doorbells,
         hub=hub,
+        following=following,
         reaper=reaper,
         announcer=announcer,
         state=state,
@@ -147,9 +166,8 @@ async def _running(parts: _Parts) -> AsyncGenerator[None]:
     try:
         yield
     finally:
-        for each in supervised:
-            each.cancel()
-        await asyncio.gather(*supervised, return_exceptions=True)
+        await cancel_all(supervised)
+        await parts.following.close()
 
 
 async def _supervise(name: str, loop: Callable[[], Awaitable[None]]) -> None:

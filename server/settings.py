@@ -56,6 +56,12 @@ class ServerSettings(CoreSettings):
         le=60,
         description="How often the logs of watched streams are looked at, in case a doorbell was lost.",
     )
+    disconnect_grace_seconds: float = Field(
+        30,
+        ge=0.1,
+        le=86_400,
+        description='How long nobody may follow a task with `on_disconnect="cancel"` before it is cancelled.',
+    )
     allowed_origins: Words = Field(
         (),
         description="Web origins, with commas between them, whose pages may read this server; `*` for all.",

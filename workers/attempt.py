@@ -8,29 +8,32 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+import random
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Final
+from time import time
+from typing import Final
 
 from server.streams import calls
 from server.streams.announcements import Announcer
 from server.streams.calls import Renewal
 from server.streams.connections import AsyncClient, run
-from server.streams.errors import Fenced, InvalidInput, TooLarge
-from server.streams.event import check_size, encode_json
+from server.streams.dead_letters import DeadLetters
+from server.streams.errors import Fenced, InvalidInput, LogUnavailable
 from server.streams.keys import Keys
 from server.streams.lane import Lane
-from server.streams.lease import Lease
+from server.streams.lease import Lease, boot_seconds
 from server.streams.ready import QueueEntry, ReadyQueue
-from server.streams.records import Status, TaskRecord
+from server.streams.records import Status, TaskRecord, with_error
 from server.streams.tasks import TaskStore
 from server.streams.writer import StreamWriter, WriterOptions
 from workers.context import Context, StopSign
 from workers.definition import TaskDefinition
+from workers.endings import Failure, of_error, of_result, of_timeout
 from workers.failures import TaskError
-from workers.invocation import Invocation, Outcome, Raised
+from workers.invocation import STOP_GRACE_SECONDS, Invocation, Outcome, Raised
 from workers.news import AttemptNews
 from workers.renewal import Held, LeaseKeeper
 from workers.retrying import until_answered
@@ -41,7 +44,8 @@ _log = logging.getLogger(__name__)
 _AFTERGLOW_SECONDS: Final = 3.0
 #: Handing back must fit between a drain's deadline and the kill that supervisors send after it.
 _HAND_BACK_GRACE_SECONDS: Final = 2.0
-_MAX_ERROR_CHARACTERS: Final = 2000
+#: A function that blocks the event loop cannot be ended by its timeout. So much later its lease is renewed no more.
+_BLOCKED_SECONDS: Final = STOP_GRACE_SECONDS + 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,7 @@ class Shared:
     client: AsyncClient
     keys: Keys
     store: TaskStore
+    dead_letters: DeadLetters
     announcer: Announcer
     queue: ReadyQueue
     keeper: LeaseKeeper
@@ -77,6 +82,7 @@ class _Stop(Enum):
 
     CANCEL = "The task was cancelled."
     FENCE = "Another worker runs the task now, or it is over; this attempt may not write any more."
+    TIMEOUT = "The attempt took longer than its timeout."
     HAND_BACK = "The worker shuts down; another one will run the task again."
 
 
@@ -94,6 +100,7 @@ class Attempt:
         self._turn = asyncio.Event()
         #: From the terminal event on, what a renewal finds ("ended") is our own doing.
         self._is_ending = False
+        self._is_dead_letter = False
         self._restoring: asyncio.Task[None] | None = None
         self._writer = StreamWriter(
             shared.client,
@@ -114,7 +121,15 @@ class Attempt:
 
     async def run(self, on_ended: Callable[[], Awaitable[None]]) -> None:
         """Run to the end. `on_ended` is called when no slot is needed any more, before the last look at its log."""
-        held = Held(self._claim.entry, self._claim.nonce, self._claim.lease, lambda: self._writer.stored, self._heed)
+        timeout = self._definition.policy.timeout
+        held = Held(
+            self._claim.entry,
+            self._claim.nonce,
+            self._claim.lease,
+            lambda: self._writer.stored,
+            self._heed,
+            until=None if timeout is None else boot_seconds() + timeout + _BLOCKED_SECONDS,
+        )
         async with self._writer, self._news:
             self._shared.keeper.hold(held)
             try:
@@ -135,29 +150,75 @@ class Attempt:
         try:
             arguments = self._definition.arguments(self._claim.record.values.get("input", "{}"))
         except InvalidInput as error:
-            return await self._finish(Status.FAILED, _error(str(error), code="invalid_input"))
+            return await self._fail(Failure(str(error), "invalid_input"))
         invocation = Invocation(self._definition, self._context(), arguments, stop=self._sign, on_over=self._turn.set)
-        await self._turn.wait()
+        try:
+            async with asyncio.timeout(self._definition.policy.timeout):
+                await self._turn.wait()
+        except TimeoutError:
+            self._ask(_Stop.TIMEOUT)
         if self._stop is not None and not invocation.is_over:
             return await self._end_early(invocation, self._stop)
         return await self._conclude(invocation.outcome())
 
-    async def _conclude(self, outcome: Outcome) -> tuple[Status, str]:
+    async def _conclude(self, outcome: Outcome) -> tuple[Status, str] | None:
         if isinstance(outcome, Raised):
             if isinstance(outcome.error, Fenced):
                 raise outcome.error
             # Nobody needs a traceback to a `raise` that says what it means.
             trace = None if isinstance(outcome.error, TaskError) else outcome.error
-            text = _described(outcome.error)
-            _log.warning("Task %s (%s) failed: %s", self._task_id, self._definition.name, text, exc_info=trace)
-            return await self._finish(Status.FAILED, _error(text, code="task_failed"))
-        try:
-            data = encode_json({"result": outcome.result}, what="The result")
-            return await self._finish(Status.COMPLETED, check_size(data, max_bytes=self._shared.max_event_bytes))
-        except TooLarge as error:
-            return await self._finish(Status.FAILED, _error(str(error), code="result_too_large"))
-        except InvalidInput as error:
-            return await self._finish(Status.FAILED, _error(str(error), code="result_not_serializable"))
+            return await self._fail(of_error(outcome.error, self._definition.policy), trace=trace)
+        found = of_result(outcome.result, max_bytes=self._shared.max_event_bytes)
+        if isinstance(found, Failure):
+            return await self._fail(found)
+        return await self._finish(Status.COMPLETED, found.data)
+
+    async def _fail(self, failure: Failure, *, trace: BaseException | None = None) -> tuple[Status, str] | None:
+        """Try again later if the policy says so; otherwise end the task, as a dead letter if somebody should look."""
+        record = self._claim.record
+        _log.warning("Task %s (%s) failed: %s", self._task_id, self._definition.name, failure.text, exc_info=trace)
+        if failure.is_retryable and record.has_attempts_left:
+            return await self._postpone(failure)
+        if not failure.is_dead_letter:
+            return await self._finish(Status.FAILED, failure.data)
+        errors = with_error(
+            record.values.get("errors", ""),
+            attempt=record.attempt,
+            error=failure.text,
+            code=failure.code,
+            at_ms=int(time() * 1000),
+        )
+        end = await self._finish(Status.FAILED, failure.data, {"dead": "1", "errors": errors})
+        with suppress(LogUnavailable):  # whoever acks the entry adds it again
+            await self._shared.dead_letters.add(self._task_id)
+        return end
+
+    async def _postpone(self, failure: Failure) -> tuple[Status, str] | None:
+        """Hand the task back for another attempt after a pause."""
+        self._is_ending = True
+        record = self._claim.record
+        delay_ms = int(1000 * self._definition.policy.backoff.seconds(record.spent, random.random()))
+        call = calls.retry(
+            self._shared.keys,
+            self._task_id,
+            nonce=self._claim.nonce,
+            delay_ms=delay_ms,
+            error=failure.text,
+            code=failure.code,
+            lifetimes=self._shared.options.lifetimes,
+        )
+        await self._writer.flush()
+        while (postponed := await until_answered(lambda: run(self._shared.client, call))).outcome == "missing":
+            await self._writer.verify()  # Redis lost the record: it is written back, or we are fenced
+        if postponed.outcome == "cancelled":
+            return await self._finish(Status.CANCELLED, "{}")
+        if postponed.outcome == "fenced":
+            raise Fenced("Its record names another run, or its end.")
+        not_before = postponed.not_before_ms
+        await until_answered(lambda: self._shared.queue.postpone(self._claim.entry, record, not_before_ms=not_before))
+        await self._news.became(Status.PENDING)
+        _log.info("Task %s (%s) is tried again in %.1f s", self._task_id, self._definition.name, delay_ms / 1000)
+        return None
 
     async def _end_early(self, invocation: Invocation, stop: _Stop) -> tuple[Status, str] | None:
         if stop is _Stop.HAND_BACK:
@@ -170,14 +231,19 @@ class Attempt:
                 self._task_id,
                 self._definition.name,
             )
-        if stop is _Stop.HAND_BACK:
-            await self._hand_back()
-            return None
-        return await self._finish(Status.CANCELLED, "{}")
+        if stop is _Stop.TIMEOUT:
+            return await self._fail(of_timeout(self._definition.policy))
+        if stop is not _Stop.HAND_BACK:
+            return await self._finish(Status.CANCELLED, "{}")
+        if not self._claim.record.may_lose_worker:
+            return await self._fail(Failure("The worker was shut down before the task had ended.", "worker_lost"))
+        await self._hand_back()
+        return None
 
-    async def _finish(self, status: Status, data: str) -> tuple[Status, str]:
+    async def _finish(self, status: Status, data: str, values: Mapping[str, str] | None = None) -> tuple[Status, str]:
         self._is_ending = True
-        await self._writer.finish(status, data)
+        await self._writer.finish(status, data, values)
+        self._is_dead_letter = values is not None
         return status, data
 
     async def _hand_back(self) -> None:
@@ -202,6 +268,8 @@ class Attempt:
             _log.debug("Task %s was taken up again before its entry was acked", self._task_id)
         if self._restoring:
             await self._restoring
+        if self._is_dead_letter:
+            await until_answered(lambda: self._shared.dead_letters.add(self._task_id))
         await until_answered(lambda: self._shared.queue.settle(self._claim.entry))
 
     def _context(self) -> Context:
@@ -210,6 +278,7 @@ class Attempt:
             task_id=record.id,
             attempt=record.attempt,
             fence=record.generation,
+            restored=record.checkpoint,
             writer=self._writer,
             max_event_bytes=self._shared.max_event_bytes,
             stop=self._sign,
@@ -241,19 +310,3 @@ class Attempt:
         if self._restoring is None or self._restoring.done():
             restore = until_answered(lambda: self._shared.store.restore_index(self._task_id))
             self._restoring = asyncio.ensure_future(restore)
-
-
-def _error(text: str, *, code: str) -> str:
-    data: dict[str, Any] = {"error": text, "code": code}
-    return encode_json(data, what="The error")
-
-
-def _described(error: BaseException) -> str:
-    """`<type>: <message>`, whatever the message is made of; of a `TaskError` the message alone."""
-    try:
-        message = str(error)
-    except Exception:  # noqa: BLE001 - an exception of the user's own making
-        message = "(its message cannot be shown)"
-    name = type(error).__name__
-    text = message if message and isinstance(error, TaskError) else f"{name}: {message}" if message else name
-    return text[:_MAX_ERROR_CHARACTERS].encode(errors="replace").decode()

@@ -1,7 +1,7 @@
 """What a task function is given: `Context` for `async def`, `SyncContext` for `def` in a thread.
 
-Owns the shapes of Reprise's own events. Invariant: once the attempt is to stop, or has ended, every call raises
-`Stopped` and nothing more is written. Knows nothing of leases, queues or Redis.
+Invariant: once the attempt is to stop, or has ended, every call raises `Stopped` and nothing more is written. Knows
+nothing of leases, queues or Redis.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from server.streams.event import Draft, draft
+from server.streams.errors import TooLarge
+from server.streams.event import Draft, draft, encode_json
 from server.streams.ids import EventId
+from workers import shapes
 
 T = TypeVar("T")
 
@@ -25,6 +27,7 @@ class EventWriter(Protocol):
     """The part of `StreamWriter` that a context needs."""
 
     async def emit(self, draft: Draft, values: Mapping[str, str] | None = None) -> EventId: ...
+    async def checkpoint(self, state: str) -> EventId: ...
 
 
 @dataclass(slots=True)
@@ -52,6 +55,7 @@ class Context:
         task_id: str,
         attempt: int,
         fence: int,
+        restored: Any,
         writer: EventWriter,
         max_event_bytes: int,
         stop: StopSign,
@@ -62,6 +66,8 @@ class Context:
         self.attempt = attempt
         #: The generation of this attempt, higher than that of every earlier one: a fencing token for side effects.
         self.fence = fence
+        #: The state of the last checkpoint of an earlier attempt, up to which its output stands; None if there is none.
+        self.restored = restored
         self._writer = writer
         self._max_event_bytes = max_event_bytes
         self._stop = stop
@@ -80,25 +86,39 @@ class Context:
     async def progress(self, step: int, total_steps: int, message: str = "") -> None:
         """Append `progress`, and show the percentage wherever the task is listed."""
         self._stop.check()
-        if not 0 <= step <= total_steps or total_steps < 1:
-            raise ValueError(f"Progress cannot be step {step!r} of {total_steps!r}. Use 0 <= step <= total_steps.")
-        percentage = 100 * step // total_steps
-        data = {"step": step, "total_steps": total_steps, "message": message, "percentage": percentage}
+        data = shapes.progress(step, total_steps, message)
+        percentage: int = data["percentage"]
         found = draft("progress", data, max_bytes=self._max_event_bytes)
         await self._writer.emit(found, {"progress": str(percentage)})
         self._on_progress(percentage)
 
+    async def checkpoint(self, state: Any) -> None:
+        """Let everything emitted so far stand, whatever happens to this attempt; the next one gets `state` back.
+
+        `state` is anything that JSON can hold, up to the size of an event. Returns once it is stored. Raises
+        `InvalidInput` and `TooLarge` as `emit` does; the checkpoint before stays in force then.
+        """
+        self._stop.check()
+        text = encode_json(state, what="The state of the checkpoint")
+        size = len(text.encode())
+        if size > self._max_event_bytes:
+            raise TooLarge(
+                f"The state of the checkpoint is {size} bytes; the limit is {self._max_event_bytes} "
+                "(REPRISE_MAX_EVENT_BYTES). Store it elsewhere, and keep its place here."
+            )
+        await self._writer.checkpoint(text)
+
     async def token(self, text: str) -> None:
         """Append a piece of text that is being generated."""
-        await self.emit("token", {"text": text})
+        await self.emit("token", shapes.token(text))
 
     async def thought(self, text: str) -> None:
         """Append a step of reasoning."""
-        await self.emit("thought", {"text": text})
+        await self.emit("thought", shapes.thought(text))
 
     async def log(self, message: str) -> None:
         """Append a line for whoever watches the task."""
-        await self.emit("log", {"message": message})
+        await self.emit("log", shapes.log(message))
 
 
 class SyncContext:
@@ -110,6 +130,7 @@ class SyncContext:
         self.task_id = context.task_id
         self.attempt = context.attempt
         self.fence = context.fence
+        self.restored = context.restored
 
     @property
     def cancelled(self) -> bool:
@@ -121,6 +142,9 @@ class SyncContext:
 
     def progress(self, step: int, total_steps: int, message: str = "") -> None:
         self._wait_for(self._context.progress(step, total_steps, message))
+
+    def checkpoint(self, state: Any) -> None:
+        self._wait_for(self._context.checkpoint(state))
 
     def token(self, text: str) -> None:
         self._wait_for(self._context.token(text))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import re
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Final, TypeVar, cast, get_type_hints
@@ -20,6 +20,7 @@ from pydantic.errors import PydanticUserError
 from server.streams.errors import InvalidInput
 from server.streams.registry import TaskType
 from server.streams.settings import CannotStart
+from workers.policy import Backoff, OnDisconnect, OnWorkerLost, Policy, make_policy
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -43,7 +44,7 @@ class TaskDefinition:
     #: Async functions run on the worker's event loop, plain ones in a thread.
     is_async: bool
     description: str
-    max_attempts: int | None
+    policy: Policy
     input_schema: dict[str, Any] = field(repr=False)
     _input: type[BaseModel] = field(repr=False)
     #: Parameters after `ctx`; the model calls the first `p0`, so that one named "copy" shadows nothing of pydantic's.
@@ -64,19 +65,64 @@ class TaskDefinition:
 
     def task_type(self) -> TaskType:
         """What is published about it."""
-        return TaskType(self.name, self.description, self.input_schema, self.max_attempts)
+        policy = self.policy
+        return TaskType(
+            self.name,
+            self.description,
+            self.input_schema,
+            policy.max_attempts,
+            on_worker_lost=policy.on_worker_lost,
+            on_disconnect=policy.on_disconnect,
+        )
 
 
-def task(name: str, *, max_attempts: int | None = None) -> Callable[[F], F]:
+Errors = type[BaseException] | Sequence[type[BaseException]]
+
+
+def task(
+    name: str,
+    *,
+    max_attempts: int | None = None,
+    backoff: float | Backoff | None = None,
+    timeout: float | None = None,
+    on_worker_lost: OnWorkerLost = "retry",
+    on_disconnect: OnDisconnect = "continue",
+    retry_on: Errors | None = None,
+    no_retry_on: Errors = (),
+) -> Callable[[F], F]:
     """Offer a function as a task of type `name`. The function stays as it is and can be called by tests.
 
     Its first parameter is the context; the others, each with a type annotation, are the input. The first paragraph of
-    the docstring describes the type. `max_attempts` is how often a task of this type is tried; None leaves it to
-    REPRISE_MAX_ATTEMPTS. Raises `InvalidTask` for a function or name that cannot be offered.
+    the docstring describes the type. Raises `InvalidTask` for a function, name or policy that cannot be offered.
+
+    A function must be fit to run more than once: its worker may be lost, and it is tried again when it raises.
+
+    max_attempts    how often it is tried in all, lost workers included; None leaves it to REPRISE_MAX_ATTEMPTS.
+    backoff         the pause before it is tried again after a failure: seconds before the second attempt, doubled for
+                    each further one up to a minute, or a `Backoff`. A lost worker's task is not kept waiting.
+    timeout         seconds that one attempt may take. It fails then, as with a `TimeoutError`.
+    on_worker_lost  "fail" for a task that must not run twice: it fails if its worker dies or is shut down.
+    on_disconnect   "cancel" for a task that is of no use to anybody once its last reader has gone.
+    retry_on        exceptions after which it is tried again; every `Exception` but `TaskError` if left out.
+    no_retry_on     exceptions after which it is not, although `retry_on` names them.
     """
 
+    def policy_for(function: object) -> Policy:
+        try:
+            return make_policy(
+                max_attempts=max_attempts,
+                backoff=backoff,
+                timeout=timeout,
+                on_worker_lost=on_worker_lost,
+                on_disconnect=on_disconnect,
+                retry_on=retry_on,
+                no_retry_on=no_retry_on,
+            )
+        except ValueError as error:
+            raise InvalidTask(f"{_place(function)}: {error}") from None
+
     def decorate(function: F) -> F:
-        setattr(function, _ATTRIBUTE, define(function, name=name, max_attempts=max_attempts))
+        setattr(function, _ATTRIBUTE, define(function, name=name, policy=policy_for(function)))
         return function
 
     given: object = name
@@ -91,7 +137,7 @@ def definition_of(candidate: object) -> TaskDefinition | None:
     return found if isinstance(found, TaskDefinition) else None
 
 
-def define(function: Callable[..., Any], *, name: str, max_attempts: int | None) -> TaskDefinition:
+def define(function: Callable[..., Any], *, name: str, policy: Policy) -> TaskDefinition:
     """Make a definition of a function. Raises `InvalidTask`."""
     _check_kind(function)
     if not _NAME.fullmatch(name):
@@ -99,8 +145,6 @@ def define(function: Callable[..., Any], *, name: str, max_attempts: int | None)
             f"{_place(function)}: {name[:64]!r} cannot name a task type. "
             "Use 1 to 128 of A-Z a-z 0-9 . _ - and start with a letter or a digit."
         )
-    if max_attempts is not None and max_attempts < 1:
-        raise InvalidTask(f"{_place(function)}: max_attempts is {max_attempts}. Use 1 or more, or leave it out.")
     parameters = _input_parameters(function)
     model, schema = _input_model(function, name, parameters)
     return TaskDefinition(
@@ -108,7 +152,7 @@ def define(function: Callable[..., Any], *, name: str, max_attempts: int | None)
         function=function,
         is_async=inspect.iscoroutinefunction(function),
         description=_first_paragraph(function),
-        max_attempts=max_attempts,
+        policy=policy,
         input_schema=schema,
         _input=model,
         _parameters=tuple(parameters),

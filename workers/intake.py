@@ -105,10 +105,10 @@ class Intake:
         # Before the claim: a cancel flag set after it must not go unheard. The nudge says only "renew now".
         nudges = self._shared.keys.control(entry.task_id)
         await self._doorbells.watch(nudges, lambda _: self._shared.keeper.renew_now(), timeout_seconds=_WATCH_SECONDS)
-        claim = await self._claim(entry)
+        claim = await self._claim(entry, record)
         return Attempt(self._shared, claim, definition) if claim else None
 
-    async def _claim(self, entry: QueueEntry) -> Claim | None:
+    async def _claim(self, entry: QueueEntry, record: TaskRecord) -> Claim | None:
         nonce = secrets.token_hex(16)
         asked_at = boot_seconds()  # of the first time it is asked: a repeated reply does not renew the lease
         claimed = await until_answered(lambda: self._ask(entry.task_id, nonce))
@@ -118,10 +118,14 @@ class Intake:
         if claimed.outcome == "held":
             _log.debug("Task %s is run by another worker", entry.task_id)
             return None
+        if claimed.outcome == "early":
+            # Whoever put it off died before the queue knew, or somebody asked for it too soon.
+            until_ms = claimed.not_before_ms
+            await until_answered(lambda: self._shared.queue.postpone(entry, record, not_before_ms=until_ms))
+            return None
         if claimed.outcome == "exhausted":
             _log.error("Task %s has an id too large to count on from, and cannot be run", entry.task_id)
-        record = await until_answered(lambda: self._shared.store.find(entry.task_id))
-        await self._settle(entry, record)
+        await self._settle(entry, await until_answered(lambda: self._shared.store.find(entry.task_id)))
         return None
 
     async def _ask(self, task_id: str, nonce: str) -> Claimed:
@@ -141,4 +145,6 @@ class Intake:
         """The last two steps of an ended task, whose worker may have died before them."""
         if record is not None and record.status.is_ended and record.status is not Status.DELETED:
             await self._shared.announcer.updated(record, to_system=True)
+            if record.is_dead_letter:
+                await until_answered(lambda: self._shared.dead_letters.add(entry.task_id))
         await until_answered(lambda: self._shared.queue.settle(entry))

@@ -1,7 +1,7 @@
 """The worker process: what a worker is made of, and the signals that end it.
 
-The one place in `workers` that builds connections. SIGTERM and SIGINT drain; a second one hands back at once, a third
-ends the process where it stands.
+The one place that builds the connections of a worker. SIGTERM and SIGINT drain; a second one hands back at once, a
+third ends the process where it stands.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from server.streams.announcements import Announcer
 from server.streams.bulk import open_bulk
 from server.streams.calls import Lifetimes
 from server.streams.connections import connect, connect_sync
+from server.streams.dead_letters import DeadLetters
 from server.streams.doorbell import Doorbells
 from server.streams.keys import Keys
 from server.streams.lane import Lane
@@ -72,16 +73,18 @@ async def open_worker(settings: WorkerSettings, definitions: Mapping[str, TaskDe
     blocking = connect(url, name=f"{_CLIENT_NAME}-fetch", socket_timeout=_BLOCKING_TIMEOUT_SECONDS)
     bells = connect(url, name=f"{_CLIENT_NAME}-doorbells", socket_timeout=None)
     doorbells = Doorbells(bells, home=keys.bell(f"home.{secrets.token_hex(8)}"))
-    lifetimes = Lifetimes.lasting(settings.retention_seconds)
+    lifetimes = Lifetimes.lasting(settings.retention_seconds, settings.dead_letter_seconds)
     lease_ms = int(settings.lease_seconds * 1000)
     log = Log(commands, keys, lifetimes=lifetimes, max_events=settings.max_stream_events)
     announcer = Announcer(log)
     lane = Lane(partial(open_bulk, commands), delay_seconds=settings.append_delay_ms / 1000)
+    # This store cancels and reaps nothing, so it never has to judge a lease.
+    store = TaskStore(commands, keys, announcer, lifetimes=lifetimes, may_judge_expired=lambda: False)
     shared = Shared(
         client=commands,
         keys=keys,
-        # This store cancels and reaps nothing, so it never has to judge a lease.
-        store=TaskStore(commands, keys, announcer, lifetimes=lifetimes, may_judge_expired=lambda: False),
+        store=store,
+        dead_letters=DeadLetters(commands, keys, store, lifetimes=lifetimes),
         announcer=announcer,
         queue=ReadyQueue(
             commands,

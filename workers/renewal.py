@@ -32,6 +32,9 @@ Theory of operation
    see by XAUTOCLAIM alone which tasks to look at. The entry only hints; the claim asks the record. Renewals of many
    tasks share round trips: one by one, each of a thousand would wait once more until a busy event loop lets go of the
    interpreter, and the last ones would come too late. One that Redis refuses does not keep the others from theirs.
+9. A function that blocks the event loop for ever cannot be stopped from inside the process, and rule 3 would keep its
+   lease for ever too. So the lease of an attempt with a timeout is let go some seconds after it, and another worker
+   takes the task over. This one is fenced if it ever wakes up; the other tasks on its loop are lost with it.
 """
 
 from __future__ import annotations
@@ -72,6 +75,8 @@ class Held:
     stored: Callable[[], EventId]
     #: Told on the event loop what a renewal found, unless all is well.
     heed: Callable[[Renewal], None]
+    #: When renewing ends, by the lease's clock: an attempt that outlasts its timeout blocks the event loop (rule 9).
+    until: float | None = None
 
     @property
     def task_id(self) -> str:
@@ -137,8 +142,8 @@ class LeaseKeeper:
     def _renew(self, everything: Sequence[Held]) -> None:
         refusals: list[LogUnavailable] = []
         for start in range(0, len(everything), _PER_TRIP):
-            some = everything[start : start + _PER_TRIP]
             asked_at = boot_seconds()
+            some = [held for held in everything[start : start + _PER_TRIP] if not self._hangs(held, asked_at)]
             renewals = run_many_sync(self._client, [self._call(held) for held in some])
             renewed: list[Held] = []
             for held, renewal in zip(some, renewals, strict=True):
@@ -150,6 +155,13 @@ class LeaseKeeper:
             touch_many_sync(self._client, [held.entry for held in renewed], consumer=self._consumer)
         if refusals:
             raise refusals[0]
+
+    def _hangs(self, held: Held, now: float) -> bool:
+        if held.until is None or now <= held.until:
+            return False
+        self.drop(held)
+        _log.error("Task %s hangs past its timeout; its lease is renewed no more", held.task_id)
+        return True
 
     def _note(self, held: Held, renewal: Renewal, *, asked_at: float) -> None:
         if renewal.outcome == "renewed":

@@ -23,6 +23,7 @@ class WorkerSettings(CoreSettings):
             "stall_seconds",
             "window_bytes",
             "sweep_seconds",
+            "disconnect_grace_seconds",
             "allowed_origins",
         }
     )

@@ -13,13 +13,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
+from server.streams.cancelling import cancel_all
+from server.streams.contact import Contact
+from server.streams.delayed import promote_due
 from server.streams.doorbell import Doorbells
 from server.streams.errors import LogUnavailable
 from server.streams.ready import QueueEntry
 from server.streams.registry import HEARTBEAT_SECONDS, Registry
 from server.streams.suitability import examine
 from workers.attempt import Attempt, Shared
-from workers.contact import Contact
 from workers.definition import TaskDefinition
 from workers.intake import ClaimTerms, Intake
 from workers.retrying import backoff_seconds
@@ -38,6 +40,8 @@ _HAND_BACK_SECONDS: Final = 4.0
 _LEAVE_SECONDS: Final = 2.0
 #: Above the lease, so that whoever takes an entry over finds the lease expired and not about to expire.
 _IDLE_MARGIN_MS: Final = 100
+#: A task that is put off from now on is looked for after this at the latest.
+_PROMOTE_MS: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +106,11 @@ class Worker:
                     group.create_task(self._doorbells.run(), name="doorbells"),
                     group.create_task(self._keep_registered(), name="registration"),
                     group.create_task(self._keep_looking(), name="take-over"),
+                    group.create_task(self._keep_promoting(), name="promotion"),
                 ]
                 await self._fetch()
                 await self._drain()
-                for each in background:
-                    each.cancel()
+                await cancel_all(background)
             await self._leave()
         finally:
             self._shared.keeper.stop()
@@ -223,6 +227,16 @@ class Worker:
             except LogUnavailable:
                 self._contact.lost()
             await asyncio.sleep(pause)
+
+    async def _keep_promoting(self) -> None:
+        """Move tasks of our queues that were put off to the ready streams when their time has come."""
+        while not self._is_draining:
+            pause_ms = _PROMOTE_MS
+            with suppress(LogUnavailable):  # the fetch says it
+                for queue in self._options.queues:
+                    next_ms = await promote_due(self._shared.client, self._shared.keys, queue)
+                    pause_ms = min(pause_ms, next_ms if next_ms is not None else pause_ms)
+            await self._pause(max(pause_ms, 10) / 1000)
 
     async def _keep_registered(self) -> None:
         while True:

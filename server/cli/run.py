@@ -41,7 +41,7 @@ class NotStarted(CannotStart):
 def run_and_follow(type: str, input: str, *, url: str) -> int:
     """Start a task and show it until its end; returns the exit code. Raises `NotStarted`."""
     body = {"type": type, "input": _object(input)}
-    base = _base(url)
+    base = base_of(url)
     try:
         # A proxy for the outside world must not be asked for this machine.
         is_local = httpx.URL(base).host in {"127.0.0.1", "localhost", "::1"}
@@ -167,7 +167,8 @@ def _object(text: str) -> dict[str, Any]:
     return value  # pyright: ignore[reportUnknownVariableType]
 
 
-def _base(url: str) -> str:
+def base_of(url: str) -> str:
+    """The server's address, as requests are joined to it."""
     if "://" not in url:
         url = f"http://{url}"
     return url.rstrip("/") + "/"

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from server.streams.event import Event
 from server.streams.ids import EventId
+from server.streams.records import rfc3339
 
 _ID_LINE: Final = b"id: "
 HEARTBEAT_COMMENT: Final = b": heartbeat\n\n"
@@ -48,6 +49,11 @@ def gap_frame(stream: str, *, requested: EventId | None, resumed_at: EventId | N
             "missed": missed,
         },
     )
+
+
+def stalled_frame(stream: str, *, since_ms: int) -> bytes:
+    """Tells the reader that nobody is known to write the task since then."""
+    return _told("stalled", {"stream": stream, "since": rfc3339(str(since_ms))})
 
 
 def attempt_frame(data: str) -> bytes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from time import monotonic
 from typing import Final
@@ -17,9 +17,11 @@ from typing import Final
 from server.fanout.clock import Clock
 from server.fanout.continuity import State
 from server.fanout.delivery import Delivery
+from server.fanout.life import LifeWatch
 from server.fanout.start import Pace, Start, first_cursor
 from server.fanout.subscription import Subscription
 from server.fanout.tail import Tail
+from server.streams.cancelling import cancel_all
 from server.streams.doorbell import Doorbells
 from server.streams.errors import LogUnavailable, Unknown
 from server.streams.ids import ORIGIN
@@ -52,7 +54,7 @@ class HubOptions:
 class _Watch:
     """A tail and how many use it; the home of its subscriptions."""
 
-    __slots__ = ("_hub", "key", "ready", "tail", "users")
+    __slots__ = ("_hub", "is_followed", "key", "ready", "tail", "users")
 
     def __init__(self, hub: Hub, key: tuple[str, bool], tail: Tail, ready: asyncio.Future[None]) -> None:
         self._hub = hub
@@ -61,6 +63,8 @@ class _Watch:
         #: Done once the doorbell is subscribed (or was given up on).
         self.ready = ready
         self.users = 0
+        #: Whether others were told that somebody follows.
+        self.is_followed = False
 
     def left(self, subscription: Subscription) -> None:
         self._hub.left(self, subscription)
@@ -83,8 +87,17 @@ class Hub:
         self._subscriptions: set[Subscription] = set()
         self._delivery = Delivery()
         self._clock = Clock(self._subscriptions, tick_seconds=min(_TICK_SECONDS, options.heartbeat_seconds / 4))
+        self._life = LifeWatch(
+            log,
+            lambda: [watch.tail for watch in self._watches.values() if watch.tail.is_task],
+            lease_seconds=options.lease_seconds,
+            may_judge=lambda: doorbells.connected_seconds >= options.lease_seconds,
+        )
         self._is_draining = False
         self._swept_at = monotonic()
+        #: Called when the first reader of a task that is cancelled without readers came, and when the last left.
+        self.on_followed: Callable[[str], None] = lambda _: None
+        self.on_unfollowed: Callable[[str], None] = lambda _: None
         doorbells.on_connect = self._look_everywhere
 
     @property
@@ -104,7 +117,17 @@ class Hub:
         return self._doorbells.is_connected and age < 3 * self._options.sweep_seconds
 
     async def run(self) -> None:
-        """Sweep for ever."""
+        """Sweep, and look after the writers of watched tasks, for ever."""
+        loops = [
+            asyncio.create_task(self._keep_sweeping(), name="sweep"),
+            asyncio.create_task(self._life.run(), name="life of writers"),
+        ]
+        try:
+            await asyncio.gather(*loops)
+        finally:
+            await cancel_all(loops)
+
+    async def _keep_sweeping(self) -> None:
         is_away = False
         while True:
             await asyncio.sleep(self._options.sweep_seconds)
@@ -131,6 +154,9 @@ class Hub:
             self._leave(watch)
             raise
         self._subscriptions.add(subscription)
+        if watch.tail.ends_unfollowed and not watch.is_followed:
+            watch.is_followed = True
+            self.on_followed(stream)
         self._clock.start()
         if self._is_draining:
             subscription.drain()
@@ -155,6 +181,7 @@ class Hub:
             stream,
             all_attempts=all_attempts,
             window_bytes=self._options.window_bytes,
+            lease_seconds=self._options.lease_seconds,
             on_wake=self._delivery.wake,
         )
         ready = self._doorbells.watch(self._log.keys.bell(stream), lambda payload: self._ring(stream, payload))
@@ -186,6 +213,8 @@ class Hub:
         stream, all_attempts = watch.key
         if (stream, not all_attempts) not in self._watches:
             self._doorbells.unwatch(self._log.keys.bell(stream))
+            if watch.is_followed:
+                self.on_unfollowed(stream)
 
     def _ring(self, stream: str, payload: bytes) -> None:
         for all_attempts in (False, True):

@@ -36,6 +36,7 @@ from server.fanout.frames import (
     gap_frame,
     position_frame,
     retry_frame,
+    stalled_frame,
     with_prefix,
 )
 from server.fanout.looks import Look
@@ -91,6 +92,7 @@ class Subscription:
         "_start",
         "_tail",
         "_told_gap_at",
+        "_told_stall",
         "_unsent_bytes",
         "cursor",
         "due_at",
@@ -122,6 +124,8 @@ class Subscription:
         self._is_ended = False
         self._lost_since: float | None = None
         self._told_gap_at: EventId | None = None
+        #: Since when the writer is missed, as the reader was last told.
+        self._told_stall: int | None = None
         #: Whether the cursor lies outside the window, so that rings alone do not tell what becomes of it.
         self._is_unsure = False
 
@@ -188,7 +192,7 @@ class Subscription:
 
     @property
     def is_sure(self) -> bool:
-        return not self._is_unsure
+        return not self._is_unsure and self._told_stall == self._tail.life.stalled_since_ms
 
     def fail(self) -> None:
         """See `Resting`."""
@@ -326,9 +330,14 @@ class Subscription:
         self.close()
 
     def _idle(self) -> bytes:
-        """What to send where there is no event: a first position, or a heartbeat that is due."""
+        """What to send where there is no event: a first position, `stalled`, or a heartbeat that is due."""
         if self._sent_at is None:
             return self._position()
+        # Behind everything that was written before: an event after it would say that all is well again.
+        if self._told_stall != (stalled := self._tail.life.stalled_since_ms):
+            self._told_stall = stalled
+            if stalled is not None:
+                return stalled_frame(self._tail.stream, since_ms=stalled)
         if monotonic() < self._sent_at + self._pace.heartbeat * (1 - _HEARTBEAT_SPREAD):
             return b""
         return HEARTBEAT_EVENT if self._start.heartbeat_events else HEARTBEAT_COMMENT

@@ -33,14 +33,16 @@ from typing import Final, Protocol
 from server.fanout.bell import parse_ring
 from server.fanout.continuity import Gap, State, Verdict, follows, judge_log, judge_standing
 from server.fanout.frames import event_frame
+from server.fanout.life import Life
 from server.fanout.looks import Look, Looks
 from server.fanout.standing import Standing
 from server.fanout.window import Block, Window
 from server.streams.calls import Snapshot
 from server.streams.event import Event
 from server.streams.ids import ORIGIN, EventId
-from server.streams.log import Log
+from server.streams.log import Log, Sign
 from server.streams.names import task_of_stream
+from server.streams.records import StreamRecord
 
 #: Events per read: few enough that reading a page does not hold up Redis or the loop for more than some milliseconds.
 _PAGE_EVENTS: Final = 256
@@ -78,7 +80,14 @@ class Tail:
     """One stream in one view: the standing events of a task, or everything in the log."""
 
     def __init__(
-        self, log: Log, stream: str, *, all_attempts: bool, window_bytes: int, on_wake: Callable[[Tail], None]
+        self,
+        log: Log,
+        stream: str,
+        *,
+        all_attempts: bool,
+        window_bytes: int,
+        lease_seconds: float,
+        on_wake: Callable[[Tail], None],
     ) -> None:
         """`on_wake` has the resting subscribers served, in a later turn of the loop: see `Delivery`."""
         self._log = log
@@ -88,6 +97,10 @@ class Tail:
         self.standing = Standing(())
         self._is_standing_view = self.is_task and not all_attempts
         self.window = Window(window_bytes)
+        #: Whether the task's writer is missed; see `LifeWatch`.
+        self.life = Life(lease_seconds)
+        #: Whether the task is cancelled once nobody follows it; set by looks.
+        self.ends_unfollowed = False
         #: Whether the log has to be looked at to know more than the window.
         self.is_behind = True
         #: Counts everything a subscriber may want to look at.
@@ -200,6 +213,9 @@ class Tail:
         rings, falls = self._rings, self._falls
         snapshot = await self._read(cursor)
         top = self.window.top
+        if snapshot.record:
+            self._note_life(snapshot.record, snapshot.now_ms)
+            self.ends_unfollowed = snapshot.record.ends_unfollowed
         if self.is_task and snapshot.record is None and snapshot.last_id is None:
             return Look(Verdict(State.GONE, gap=Gap(cursor if cursor != ORIGIN else None, None, None)))
         if self._is_standing_view and snapshot.record:
@@ -221,6 +237,13 @@ class Tail:
             self.wake()  # the ring that should have woken the others may be lost, or is held behind a hole
         look.is_lasting = _is_lasting(verdict, snapshot)
         return look
+
+    def _note_life(self, record: StreamRecord, now_ms: int) -> None:
+        sign = Sign(record.status, record.lease_until_ms, record.lease_until_ms - now_ms)
+        # Who is missed is not decided here, but by who knows for how long Redis has been there.
+        is_known = self.life.stalled_since_ms == sign.lease_until_ms
+        if self.life.note(sign, now=asyncio.get_running_loop().time(), may_judge=is_known):
+            self.wake()
 
     async def _read(self, cursor: EventId) -> Snapshot:
         """A page from the cursor on; for a standing view from the next standing event on, within its stretch."""

@@ -167,19 +167,17 @@ def _streams_of(connection: AsyncConnection) -> tuple[asyncio.StreamReader, asyn
     return inner._reader, inner._writer  # noqa: SLF001
 
 
-def check_url(url: str) -> str:
+def check_url(url: str, *, what: str = "REPRISE_REDIS_URL") -> str:
     """Return the URL if it can be used; raise `InvalidInput` otherwise. One that may hold a password is not shown."""
     if not url.startswith(_SCHEMES):
         scheme, separator, _ = url.partition("://")
         begins = f"begins with {scheme[:20]!r}" if separator else "has no scheme"
-        raise InvalidInput(
-            f"REPRISE_REDIS_URL {begins}. Use redis://host:port/0, rediss:// for TLS, or unix:///path/to/socket."
-        )
+        raise InvalidInput(f"{what} {begins}. Use redis://host:port/0, rediss:// for TLS, or unix:///path/to/socket.")
     may_show = "@" not in url and "password" not in url
     if fault := _fault_of(url, may_show=may_show):
         form = "unix:///path/to/socket" if url.startswith("unix") else "redis://host:6379/0"
         hint = "" if may_show else ", with %23 for # and %2F for / in a password"
-        raise InvalidInput(f"REPRISE_REDIS_URL {fault}. Write it as {form}{hint}.")
+        raise InvalidInput(f"{what} {fault}. Write it as {form}{hint}.")
     return url
 
 

@@ -28,6 +28,10 @@ class Conflict(StreamsError):
     """The caller's: the state of the task or stream, or a reused idempotency key, forbids the request."""
 
 
+class StreamClosed(Conflict):
+    """The caller's: the stream has its terminal event, or the handle to it was closed. Nothing more can be appended."""
+
+
 class Fenced(StreamsError):
     """The writer's: another generation has begun, or the record names another owner. Nothing more may be written."""
 

@@ -21,6 +21,7 @@ class Keys:
         self.prefix = prefix
         self.tasks_index = f"{prefix}index:tasks"
         self.unfinished_index = f"{prefix}index:unfinished"
+        self.dead_index = f"{prefix}index:dead"
         self.streams_index = f"{prefix}index:streams"
         self.types = f"{prefix}types"
         self.workers = f"{prefix}workers"
@@ -42,3 +43,6 @@ class Keys:
 
     def ready(self, queue: str, task_type: str) -> str:
         return f"{self.prefix}{{queue.{queue}}}:ready:{task_type}"
+
+    def delayed(self, queue: str) -> str:
+        return f"{self.prefix}{{queue.{queue}}}:delayed"

@@ -203,7 +203,7 @@ class Lane:
         again, self._again = self._again, []
         for source, _ in again:
             source.failed(LogUnavailable("The connection was lost before the script was sent whole."), is_told=True)
-        while True:
+        while not self._is_closed:
             try:
                 self._connection = await self._dial()
                 break
@@ -217,10 +217,15 @@ class Lane:
                 for source in waiting:
                     source.broke(error)
                 break
-            pause = _BACKOFF_SECONDS[min(failures, len(_BACKOFF_SECONDS)) - 1]
-            await asyncio.sleep(pause * random.uniform(0.7, 1.3))
+            await self._rest(failures)
         if failures and self._connection:
             _log.info("Appends go on")
         self._dialling = None
         if self._waiting:
             self._plan(hurry=True)
+
+    async def _rest(self, failures: int) -> None:
+        """Pause before the next dialling; not after the end, whose cancellation dialling may lose (bpo-37658)."""
+        if not self._is_closed:
+            pause = _BACKOFF_SECONDS[min(failures, len(_BACKOFF_SECONDS)) - 1]
+            await asyncio.sleep(pause * random.uniform(0.7, 1.3))

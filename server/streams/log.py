@@ -9,15 +9,18 @@ import asyncio
 import random
 import secrets
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from server.streams import calls
 from server.streams.calls import Call, Lifetimes, Reply, Snapshot
-from server.streams.connections import AsyncClient, execute_packed, run
-from server.streams.errors import Conflict, LogUnavailable, StreamsError
+from server.streams.connections import AsyncClient, execute_many, execute_packed, run
+from server.streams.errors import Conflict, LogUnavailable, StreamClosed, StreamsError
 from server.streams.event import Draft
 from server.streams.ids import ORIGIN, EventId
 from server.streams.keys import Keys
+from server.streams.names import task_of_stream
+from server.streams.records import Status
 
 #: A token made here guards against our own repeats only; the caller's against the caller's, for a day.
 _OWN_TOKEN_MS: Final = 60_000
@@ -25,6 +28,16 @@ CALLER_TOKEN_MS: Final = 86_400_000
 _TRIES: Final = 5
 #: The end of a log that is not there.
 _NEVER: Final = str(ORIGIN).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """What a task's record says of its writer."""
+
+    status: Status
+    lease_until_ms: int
+    #: Of the lease, by Redis' clock; 0 or less if it has run out.
+    left_ms: int
 
 
 class Log:
@@ -58,6 +71,17 @@ class Log:
         return [
             len(rows) == 1 and rows[0][0] == last if rows else last == _NEVER
             for rows, (last, _) in zip(found, asked, strict=True)
+        ]
+
+    async def signs(self, streams: Sequence[str]) -> list[Sign | None]:
+        """Whether the writers of these tasks' streams live, in one round trip. Raises `LogUnavailable`."""
+        records = [self.keys.record(task_of_stream(stream) or "") for stream in streams]
+        commands = [("HMGET", record, "status", "lease_until") for record in records]
+        (seconds, microseconds), *found = await execute_many(self._client, [("TIME",), *commands])
+        now_ms = int(seconds) * 1000 + int(microseconds) // 1000
+        return [
+            Sign(Status(status.decode()), int(until or 0), int(until or 0) - now_ms) if status else None
+            for status, until in found
         ]
 
     async def publish(self, stream: str, drafts: Sequence[Draft], *, token: str | None = None) -> list[EventId]:
@@ -103,9 +127,19 @@ def _accepted(stream: str, reply: Reply) -> EventId:
     if reply.outcome in {"stored", "repeated"}:
         return reply.id
     if reply.outcome == "closed":
-        raise Conflict(f"The stream {stream!r} is closed; nothing can be published to it any more.")
+        raise closed(stream)
     if reply.outcome == "conflict":
         raise Conflict("This idempotency key was used with other events. Use a new key for a new request.")
-    raise StreamsError(
+    raise exhausted(stream)
+
+
+def closed(stream: str) -> StreamClosed:
+    """The error for a stream that has its terminal event."""
+    return StreamClosed(f"The stream {stream!r} is closed; nothing can be published to it any more.")
+
+
+def exhausted(stream: str) -> StreamsError:
+    """The error for a stream whose ids are used up."""
+    return StreamsError(
         f"The stream {stream!r} holds an id too large to count on from. Delete it to use the name again."
     )

@@ -21,7 +21,7 @@ Theory of operation
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from enum import Enum
 from time import monotonic
 from typing import Final
@@ -37,6 +37,20 @@ MAX_BATCH_BYTES: Final = 1 << 20
 _KEEP_SECONDS: Final = 10.0
 _KEEP_EVENTS: Final = 4096
 _KEEP_BYTES: Final = 8 << 20
+
+
+def first_of(unsent: Collection[Draft], size: int) -> list[Draft]:
+    """The first events, up to the limits of one script call. `size` is that of all data together."""
+    if len(unsent) <= MAX_BATCH_EVENTS and size <= MAX_BATCH_BYTES:
+        return list(unsent)
+    drafts: list[Draft] = []
+    size = 0
+    for draft in unsent:
+        size += len(draft.data)
+        if drafts and (len(drafts) == MAX_BATCH_EVENTS or size > MAX_BATCH_BYTES):
+            break
+        drafts.append(draft)
+    return drafts
 
 
 class Conclusion(Enum):
@@ -88,8 +102,7 @@ class Outbox:
 
     def next_batch(self) -> Batch:
         """What to append now, up to the limits of one script call; an empty batch only probes."""
-        fits = len(self._unsent) <= MAX_BATCH_EVENTS and self.unsent_bytes <= MAX_BATCH_BYTES
-        drafts = list(self._unsent) if fits else self._first_unsent()
+        drafts = first_of(self._unsent, self.unsent_bytes)
         is_terminal = self.is_closed and 0 < len(drafts) == len(self._unsent)
         return Batch(self.generation, self.stored.sequence + 1, drafts, is_terminal=is_terminal)
 
@@ -110,16 +123,6 @@ class Outbox:
         if reply.outcome == "lost" or (reply.outcome == "differs" and reply.id < self.stored):
             return Conclusion.REPAIR
         return Conclusion.FENCED
-
-    def _first_unsent(self) -> list[Draft]:
-        drafts: list[Draft] = []
-        size = 0
-        for draft in self._unsent:
-            size += len(draft.data)
-            if drafts and (len(drafts) == MAX_BATCH_EVENTS or size > MAX_BATCH_BYTES):
-                break
-            drafts.append(draft)
-        return drafts
 
     def _note_stored(self, last: int) -> None:
         """Everything up to this sequence is stored."""

@@ -15,6 +15,7 @@ from typing import Any, Final, cast
 
 from server.streams import calls
 from server.streams.connections import AsyncClient, SyncClient, execute, execute_many, execute_many_sync, run
+from server.streams.delayed import place
 from server.streams.errors import LogUnavailable
 from server.streams.keys import Keys
 from server.streams.records import TaskRecord
@@ -133,6 +134,12 @@ class ReadyQueue:
         """Take an entry out of a stream where its task does not belong, once there is one where it does."""
         await enqueue(self._client, self._keys, record)
         await self.settle(entry)
+
+    async def postpone(self, entry: QueueEntry, record: TaskRecord, *, not_before_ms: int) -> None:
+        """Move the task to its queue's delayed set, in one step."""
+        later = place(self._keys, record, not_before_ms=not_before_ms)
+        left = [("XACK", entry.stream, GROUP, entry.id), ("XDEL", entry.stream, entry.id)]
+        await execute_many(self._client, [later, *left], in_one_step=True)
 
     async def _leave(self, entry: QueueEntry, *, put_back: bool) -> str:
         added = [("XADD", entry.stream, "*", "task", entry.task_id)] if put_back else []

@@ -1,7 +1,8 @@
-"""The reaper: every unfinished task has a lease or a queue entry, or gets one.
+"""The reaper: every unfinished task has a lease, a queue entry or a place in the delayed set, or gets one.
 
 Walks the index of unfinished tasks. It finishes creations that died between record and queue, finds entries that Redis
-lost, and forgets what has ended. Every server runs one; whatever two of them do twice is harmless.
+lost, ends what must not be tried again where no worker comes to do it, or what nobody follows any more where that is
+asked for, and forgets what has ended. Every server runs one; whatever two of them do twice is harmless.
 """
 
 from __future__ import annotations
@@ -14,8 +15,11 @@ from time import time
 from typing import Final
 
 from server.streams.connections import AsyncClient
+from server.streams.dead_letters import DeadLetters
+from server.streams.delayed import is_postponed, postpone
 from server.streams.errors import StreamsError
 from server.streams.keys import Keys
+from server.streams.presence import Presence
 from server.streams.ready import enqueue, has_entry
 from server.streams.records import Status, TaskRecord
 from server.streams.tasks import TaskStore
@@ -35,6 +39,8 @@ class Reaper:
         client: AsyncClient,
         keys: Keys,
         store: TaskStore,
+        dead_letters: DeadLetters,
+        presence: Presence,
         *,
         interval_seconds: float,
         may_judge_expired: Callable[[], bool],
@@ -42,6 +48,8 @@ class Reaper:
         self._client = client
         self._keys = keys
         self._store = store
+        self._dead_letters = dead_letters
+        self._presence = presence
         self._interval_seconds = interval_seconds
         self._may_judge_expired = may_judge_expired
 
@@ -68,22 +76,40 @@ class Reaper:
 
     async def _keep(self, task_id: str, since: float) -> bool:
         record = await self._store.find(task_id)
-        if (record is None and time() - since < _ORPHAN_SECONDS) or (record and not record.status.is_ended):
-            if record:
-                await self._requeue_if_lost(record)
+        if record is None and time() - since < _ORPHAN_SECONDS:
             return True
+        if record and not record.status.is_ended:
+            if not await self._has_settled(record):
+                await self._requeue_if_lost(record)
+                await self._presence.judge(record)
+                return True
+            record = await self._store.find(task_id)
+        if record and record.is_dead_letter:
+            await self._dead_letters.add(task_id)
         await self._store.forget_unfinished(task_id)
         return False
+
+    async def _has_settled(self, record: TaskRecord) -> bool:
+        """End a task whose worker was lost, if nobody may run it again: perhaps there is no worker left to see it."""
+        if record.status is not Status.RUNNING or not self._is_lost(record):
+            return False
+        return await self._store.expire(record.id) == "settled"
 
     async def _requeue_if_lost(self, record: TaskRecord) -> None:
         if record.status is Status.PENDING and not record.is_queued:
             return
-        if record.status is Status.RUNNING and not (self._may_judge_expired() and _is_expired(record)):
+        if record.status is Status.RUNNING and not self._is_lost(record):
             return
-        if await has_entry(self._client, self._keys, record):
+        if await has_entry(self._client, self._keys, record) or await is_postponed(self._client, self._keys, record):
             return
         _log.info("Task %s had neither lease nor queue entry; it is queued again", record.id)
-        await enqueue(self._client, self._keys, record)
+        if record.status is Status.PENDING and record.not_before_ms > time() * 1000:
+            await postpone(self._client, self._keys, record, not_before_ms=record.not_before_ms)
+        else:
+            await enqueue(self._client, self._keys, record)
+
+    def _is_lost(self, record: TaskRecord) -> bool:
+        return self._may_judge_expired() and _is_expired(record)
 
 
 def _is_expired(record: TaskRecord) -> bool:

@@ -36,6 +36,10 @@ class Status(StrEnum):
 TERMINAL_TYPES: Final = {Status.COMPLETED: COMPLETE, Status.FAILED: ERROR, Status.CANCELLED: CANCELLED}
 
 
+#: Errors of attempts kept in a record: the newest. As in `_prelude.lua`.
+_ERROR_BYTES: Final = 65_536
+
+
 @dataclass(frozen=True, slots=True)
 class Link:
     """One generation of the current run, and up to where the ones before it still stand (None: not at all)."""
@@ -67,10 +71,12 @@ class StreamRecord:
     #: Data of the newest `attempt`, in case the event itself was trimmed.
     opening: str | None
     attempt: int
+    #: Whether the task is cancelled once nobody follows it.
+    ends_unfollowed: bool = False
 
     @classmethod
     def decode(cls, raw: Sequence[bytes | None]) -> StreamRecord:
-        status, chain, last_id, lease_until, end, opening, attempt = raw
+        status, chain, last_id, lease_until, end, opening, attempt, *others = raw
         return cls(
             Status((status or b"").decode()),
             decode_chain((chain or b"[]").decode()),
@@ -79,6 +85,7 @@ class StreamRecord:
             end.decode() if end is not None else None,
             opening.decode() if opening is not None else None,
             int(attempt or 0),
+            ends_unfollowed=others == [b"cancel"],
         )
 
     def is_leased(self, now_ms: int) -> bool:
@@ -139,6 +146,51 @@ class TaskRecord:
         return self.values.get("queued") == "1"
 
     @property
+    def not_before_ms(self) -> int:
+        """Before when the next attempt must not begin, ms since epoch; 0 for at once."""
+        return int(self.values.get("not_before", 0))
+
+    @property
+    def has_attempts_left(self) -> bool:
+        """Whether it may be tried again after the present attempt."""
+        return self.spent < int(self.values.get("max_attempts", 1))
+
+    @property
+    def spent(self) -> int:
+        """Attempts that count against `max_attempts`: those of this run that were not handed back."""
+        return int(self.values.get("spent", 0))
+
+    @property
+    def may_lose_worker(self) -> bool:
+        """Whether it may be tried again when its worker is lost."""
+        return self.values.get("on_worker_lost", "retry") == "retry"
+
+    @property
+    def checkpoint(self) -> Any:
+        """The state to go on from; None if nothing stands of earlier attempts."""
+        return json.loads(self.values["checkpoint"]) if "resume_from" in self.values else None
+
+    @property
+    def unfollowed_since_ms(self) -> int | None:
+        """Since when nobody follows the task, where that matters; 0 while somebody does, None before anybody did."""
+        since = self.values.get("unfollowed_since")
+        return None if since is None else int(since)
+
+    @property
+    def is_dead_letter(self) -> bool:
+        return "dead" in self.values
+
+    @property
+    def end_code(self) -> str | None:
+        """The code of the error that ended the task; None if none did."""
+        return json.loads(self.values.get("end", "{}")).get("code")
+
+    @property
+    def errors(self) -> list[dict[str, Any]]:
+        """How each attempt failed that did, oldest first: attempt, error, code, at."""
+        return [json.loads(line) for line in self.values.get("errors", "").split("\n") if line]
+
+    @property
     def input(self) -> dict[str, Any]:
         return json.loads(self.values.get("input", "{}"))
 
@@ -162,14 +214,25 @@ class TaskRecord:
             "progress": self.progress,
             "result": end.get("result") if self.status is Status.COMPLETED else None,
             "error": end.get("error") if self.status is Status.FAILED else None,
+            "not_before": rfc3339(self.values.get("not_before")),
             "last_event_id": self.values.get("last_id"),
-            "created_at": _rfc3339(self.values.get("created_at")),
-            "updated_at": _rfc3339(self.values.get("updated_at")),
+            "created_at": rfc3339(self.values.get("created_at")),
+            "updated_at": rfc3339(self.values.get("updated_at")),
             "events_url": f"/tasks/{self.id}/events",
         }
 
 
-def _rfc3339(milliseconds: str | None) -> str | None:
+def with_error(lines: str, *, attempt: int, error: str, code: str, at_ms: int) -> str:
+    """The record's `errors` with one more, as `note_error` in `_prelude.lua` writes them."""
+    line = json.dumps({"attempt": attempt, "error": error, "code": code, "at": at_ms}, separators=(",", ":"))
+    whole = f"{lines}\n{line}" if lines else line
+    while len(whole) > _ERROR_BYTES and "\n" in whole:
+        whole = whole.partition("\n")[2]
+    return whole
+
+
+def rfc3339(milliseconds: str | None) -> str | None:
+    """A moment of a record, as the API shows it."""
     if milliseconds is None:
         return None
     moment = datetime.fromtimestamp(int(milliseconds) / 1000, UTC)

@@ -30,6 +30,10 @@ class TaskType:
     #: JSON Schema (2020-12) of the input object.
     input_schema: dict[str, Any]
     max_attempts: int | None = None
+    #: Whether a task whose worker was lost is tried again: "retry" or "fail".
+    on_worker_lost: str = "retry"
+    #: What becomes of a task that nobody follows any more: "continue" or "cancel".
+    on_disconnect: str = "continue"
 
 
 class Registry:
@@ -94,4 +98,11 @@ class Registry:
 
 
 def _task_type(found: dict[str, Any]) -> TaskType:
-    return TaskType(found["name"], found["description"], found["input_schema"], found.get("max_attempts"))
+    return TaskType(
+        found["name"],
+        found["description"],
+        found["input_schema"],
+        found.get("max_attempts"),
+        on_worker_lost=found.get("on_worker_lost", "retry"),
+        on_disconnect=found.get("on_disconnect", "continue"),
+    )

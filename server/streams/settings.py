@@ -115,6 +115,12 @@ class CoreSettings(BaseSettings):
     max_attempts: int = Field(
         3, ge=1, le=1000, description="How often a task is tried, unless the task says otherwise."
     )
+    dead_letter_seconds: float = Field(
+        2_592_000,
+        ge=1,
+        le=3660 * 86_400,
+        description="How long a task that was given up is kept as a dead letter; at least twice the retention.",
+    )
     drain_seconds: float = Field(
         10,
         ge=0.1,

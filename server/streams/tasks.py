@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from time import time
 from typing import Any, Final
@@ -24,7 +24,10 @@ from server.streams.keys import Keys
 from server.streams.names import parse_task_id
 from server.streams.ready import enqueue
 from server.streams.records import Status, TaskRecord
+from server.streams.registry import TaskType
 
+#: Decided by a task's type, not by who asks for the task.
+_POLICY: Final = frozenset({"max_attempts", "on_worker_lost", "on_disconnect"})
 _LISTED_TASKS: Final = 10_000
 _PAGE: Final = 100
 
@@ -40,6 +43,21 @@ class NewTask:
     max_attempts: int = 3
     #: Whether workers may run it at once.
     execute: bool = True
+    #: The rest of its type's policy that others than its worker have to know; see `TaskType`.
+    on_worker_lost: str = "retry"
+    on_disconnect: str = "continue"
+
+    @classmethod
+    def of(cls, task_type: TaskType, input: dict[str, Any], *, max_attempts: int, **given: Any) -> NewTask:
+        """A task of this type, with its policy; `max_attempts` is for a type that does not say."""
+        return cls(
+            task_type.name,
+            input,
+            max_attempts=task_type.max_attempts or max_attempts,
+            on_worker_lost=task_type.on_worker_lost,
+            on_disconnect=task_type.on_disconnect,
+            **given,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +96,7 @@ class TaskStore:
         await self._index(task_id)
         values = _values(new)
         # Of what the caller asked for: a worker that comes back with other defaults makes no other request of it.
-        asked = {name: value for name, value in values.items() if name != "max_attempts"}
+        asked = {name: value for name, value in values.items() if name not in _POLICY}
         body = hashlib.sha256(encode_json(asked, what="The task").encode()).hexdigest()[:32]
         call = calls.create(self._keys, task_id, body=body, values=values, lifetimes=self._lifetimes)
         created = await run(self._client, call)
@@ -102,8 +120,20 @@ class TaskStore:
 
     async def find(self, task_id: str) -> TaskRecord | None:
         """The task's record or the marker it left; None if there is neither."""
-        found = await self._load([task_id])
+        found = await self.find_many([task_id])
         return found[0]
+
+    async def find_many(self, task_ids: Sequence[str]) -> Sequence[TaskRecord | None]:
+        """The same of several, in one round trip."""
+        if not task_ids:
+            return []
+        replies: list[dict[bytes, bytes]] = await execute_many(
+            self._client, [("HGETALL", self._keys.record(task_id)) for task_id in task_ids]
+        )
+        return [
+            TaskRecord.decode(task_id, [part for item in reply.items() for part in item]) if reply else None
+            for task_id, reply in zip(task_ids, replies, strict=True)
+        ]
 
     async def start(self, task_id: str, *, rerun_of: int | None = None) -> TaskRecord:
         """Let a pending task run, or an ended one again if `rerun_of` is its newest attempt. Raises `Unknown`."""
@@ -112,6 +142,7 @@ class TaskStore:
         reply = await run(self._client, calls.start(self._keys, task_id, rerun_of=rerun_of, lifetimes=self._lifetimes))
         record = await self.get(task_id)
         if reply.outcome == "started":
+            await execute(self._client, "ZREM", self._keys.dead_index, task_id)
             await enqueue(self._client, self._keys, record)
             await self._announcer.updated(record, to_system=True)
         return record
@@ -138,6 +169,14 @@ class TaskStore:
         )
         return await run(self._client, call)
 
+    async def expire(self, task_id: str) -> str:
+        """End a task whose lease has run out, if it must not be tried again; returns the outcome (`calls.expire`)."""
+        call = calls.expire(self._keys, task_id, entropy=secrets.randbelow(1000), lifetimes=self._lifetimes)
+        reply = await run(self._client, call)
+        if reply.outcome == "settled":
+            await self._announcer.updated(await self.get(task_id), to_system=True)
+        return reply.outcome
+
     async def delete(self, task_id: str) -> None:
         """Remove an ended task. Raises `Unknown`, and `Conflict` if it has not ended."""
         parse_task_id(task_id)
@@ -146,8 +185,8 @@ class TaskStore:
             raise Unknown(f"There is no task {task_id!r}. It may have been deleted already.")
         if reply.outcome == "running":
             raise Conflict(f"Task {task_id!r} has not ended. Cancel it first, then delete it.")
-        await execute(self._client, "ZREM", self._keys.tasks_index, task_id)
-        await execute(self._client, "ZREM", self._keys.unfinished_index, task_id)
+        for index in (self._keys.tasks_index, self._keys.unfinished_index, self._keys.dead_index):
+            await execute(self._client, "ZREM", index, task_id)
 
     async def list(
         self, *, status: Status | None, task_type: str | None, limit: int, cursor: str | None = None
@@ -202,7 +241,7 @@ class TaskStore:
             )
             raw: Any = await execute(self._client, *command)
             rows = _scored(raw)
-            records = await self._load([task_id.decode() for task_id, _ in rows])
+            records = await self.find_many([task_id.decode() for task_id, _ in rows])
             for (raw_id, score), record in zip(rows, records, strict=True):
                 # Equal scores come in reverse order of ids, so those at or above the cursor's were on the last page.
                 if after and score == float(highest) and raw_id.decode() >= after:
@@ -213,17 +252,6 @@ class TaskStore:
                 return
             offset += _PAGE
 
-    async def _load(self, task_ids: list[str]) -> list[TaskRecord | None]:
-        if not task_ids:
-            return []
-        replies: list[dict[bytes, bytes]] = await execute_many(
-            self._client, [("HGETALL", self._keys.record(task_id)) for task_id in task_ids]
-        )
-        return [
-            TaskRecord.decode(task_id, [part for item in reply.items() for part in item]) if reply else None
-            for task_id, reply in zip(task_ids, replies, strict=True)
-        ]
-
 
 def _values(new: NewTask) -> dict[str, str]:
     return {
@@ -232,6 +260,8 @@ def _values(new: NewTask) -> dict[str, str]:
         "input": encode_json(new.input, what="The input"),
         "queue": new.queue,
         "max_attempts": str(new.max_attempts),
+        "on_worker_lost": new.on_worker_lost,
+        "on_disconnect": new.on_disconnect,
         "queued": "1" if new.execute else "0",
     }
 

@@ -1,15 +1,13 @@
 """The writer of a task's stream: from `emit` to the log, through lost replies, lost data and lost leases.
 
-It has one call under way at most, which a `Lane` sends together with those of other writers; events that arrive
-meanwhile go together in the next. What replies mean is decided by `Outbox`; a `Fenced` writer never writes again. Knows
-nothing of how the task is run.
+How it waits, and shares a lane with others, is `LaneWriter`'s. What replies mean is decided by `Outbox`; a `Fenced`
+writer never writes again. Knows nothing of how the task is run.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -20,27 +18,24 @@ from server.streams.bulk import open_bulk
 from server.streams.calls import Batch, Call, Lifetimes, Renewal, Reply, WriterCalls
 from server.streams.connections import AsyncClient
 from server.streams.errors import Fenced, LogUnavailable
-from server.streams.event import ATTEMPT, Draft
-from server.streams.ids import EventId
+from server.streams.event import ATTEMPT, CHECKPOINT, Draft
+from server.streams.ids import EventId, parse_event_id
 from server.streams.keys import Keys
-from server.streams.lane import MAX_UNSENT_BYTES, Lane
+from server.streams.lane import Lane
+from server.streams.lane_writer import LaneWriter
 from server.streams.lease import Lease, boot_seconds
 from server.streams.outbox import Conclusion, Outbox
 from server.streams.records import TERMINAL_TYPES, Status, TaskRecord
 
 _log = logging.getLogger(__name__)
 
-#: Above this `emit` waits: a task that outruns Redis must slow down, not grow.
-_MAX_UNSENT_EVENTS: Final = 4000
-_MAX_UNSENT_BYTES: Final = 4 << 20
-#: A task that only emits lets the others run after so many events: some 50 microseconds of them.
-_EVENTS_PER_TURN: Final = 8
 #: Redis trims whole nodes of a hundred entries, so asking it more often than about once a node is for nothing.
 _EVENTS_PER_TRIM: Final = 64
 _REFRESH_SECONDS: Final = 30.0
-_BACKOFF_SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
 #: Decided by the scripts or by other processes: a writer must not write its old copy back.
-_NOT_OURS: Final = frozenset({"cancel", "lease_until", "owner", "updated_at", "last_id", "queue_entry"})
+_NOT_OURS: Final = frozenset(
+    {"cancel", "lease_until", "owner", "updated_at", "last_id", "queue_entry", "unfollowed_since"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +48,7 @@ class WriterOptions:
     lease_ms: int
 
 
-class StreamWriter:
+class StreamWriter(LaneWriter):
     """Writes one generation of one task. Use as an async context manager; methods belong to its event loop.
 
     Ordering: events are stored in the order of `emit`. Cancelling a caller of `emit` or `flush` loses nothing that
@@ -72,14 +67,14 @@ class StreamWriter:
         lane: Lane | None = None,
     ) -> None:
         """`lane` is what it shares with other writers; without, it has one of its own, connected as `client` is."""
-        self._client = client
+        outbox = Outbox(record.generation, Draft(ATTEMPT, record.values["opening"]))
+        super().__init__(lane or Lane(partial(open_bulk, client)), outbox, title=f"task {record.id}")
         self._keys = keys
         self._task_id = record.id
         self._nonce = nonce
         self._lease = lease
         self._options = options
         self._shared_lane = lane
-        self._lane = lane or Lane(partial(open_bulk, client))
         self._calls = WriterCalls(
             keys,
             record.id,
@@ -88,27 +83,21 @@ class StreamWriter:
             lease_ms=options.lease_ms,
             lifetimes=options.lifetimes,
         )
-        self._outbox = Outbox(record.generation, Draft(ATTEMPT, record.values["opening"]))
+        self._outbox = outbox
         #: The writer's copy of the record, from which a lost one is written back.
         self._values = {name: value for name, value in record.values.items() if name not in _NOT_OURS}
         #: Fields to store with the next batch.
         self._changed: dict[str, str] = {}
+        #: Fields were changed so often; the call under way has what changed up to `_sent_changes`.
+        self._changes = self._sent_changes = self._stored_changes = 0
         self._is_probe_due = False
         self._is_repair_due = False
         self._refreshed_at = boot_seconds()
-        #: Whether the lane has it enlisted, or its call is under way, or it pauses after a failure.
-        self._is_busy = False
         #: Takes the answer to the call under way, and what that call was about.
         self._take: Callable[[Any], None] = self._appended
         self._sent = Batch(record.generation, 0, ())
         self._sent_values: Mapping[str, str] = {}
         self._asked_at = 0.0
-        self._failures = 0
-        self._pause: asyncio.TimerHandle | None = None
-        self._events_in_turn = 0
-        #: Who waits until something is settled: `emit` for room, `flush` and `verify` for their end.
-        self._waiting: list[asyncio.Future[None]] = []
-        self._failure: Exception | None = None
         #: Called once a repair was stored: indexes of other slots may be lost too.
         self.on_repair: Callable[[], None] | None = None
         #: Called once when the writer is fenced, whoever found out: the task function has to stop.
@@ -127,11 +116,7 @@ class StreamWriter:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._pause:
-            self._pause.cancel()
-        self._lane.unsent_bytes -= self._outbox.unsent_bytes
-        if self._failure is None:
-            self._fail(Fenced(f"The writer of task {self._task_id} is closed."))
+        self._close(Fenced(f"The writer of task {self._task_id} is closed."))
         if self._shared_lane is None:
             await self._lane.aclose()
 
@@ -140,33 +125,40 @@ class StreamWriter:
 
         `values` are fields of the record to change in the same step as the append.
         """
-        while self._is_full:
-            self._lane.hurry()
-            await self._settled()
-        self._check()
-        found = self._outbox.add(draft)
-        self._lane.unsent_bytes += len(draft.data)
-        if values:
-            self._changed.update(values)
+        if self._in_line or self._is_full:
+            await self._wait_for_room()
+        found = self._take_in(draft, values or {})
         if not self._is_busy:
             self._enlist()
-        self._events_in_turn += 1
-        if self._events_in_turn == _EVENTS_PER_TURN:  # only now: whoever is cancelled here has been taken in
-            self._events_in_turn = 0
+        if self._is_turn_over():  # only now: whoever is cancelled here has been taken in
             await asyncio.sleep(0)
         return found
 
+    async def checkpoint(self, state: str) -> EventId:
+        """Append an event up to which everything stands; with it the record gets the state to go on from, JSON.
+
+        Returns once both are stored.
+        """
+        if self._in_line or self._is_full:
+            await self._wait_for_room()
+        # Not by `emit`, which lets others run behind the event: the state belongs to the same step.
+        found = self._take_in(Draft(CHECKPOINT, "{}"), {"checkpoint": state})
+        self._changed["resume_from"] = str(found)
+        await self.flush()
+        return found
+
     async def flush(self) -> None:
-        """Wait until everything taken in is stored."""
-        while self._outbox.unsent or self._changed:
+        """Wait until everything taken in so far is stored, whatever others emit meanwhile."""
+        last, changes = self._outbox.last_id, self._changes
+        while self._outbox.stored < last or (self._changed and self._stored_changes < changes):
             self._enlist(hurry=True)
             await self._settled()
         self._check()
 
-    async def finish(self, status: Status, data: str) -> EventId:
+    async def finish(self, status: Status, data: str, values: Mapping[str, str] | None = None) -> EventId:
         """Append the terminal event and end the record in one step. `data` is the event's data, JSON."""
         await self.flush()
-        self._changed.update({"status": status.value, "end": data})
+        self._change({**(values or {}), "status": status.value, "end": data})
         self._outbox.add(Draft(TERMINAL_TYPES[status], data), is_terminal=True)
         self._lane.unsent_bytes += len(data)
         await self.flush()
@@ -192,85 +184,32 @@ class StreamWriter:
             if self.on_fence:
                 self.on_fence(reason)
 
-    # Who waits.
-
-    @property
-    def _is_full(self) -> bool:
-        outbox = self._outbox
-        if outbox.unsent_bytes >= _MAX_UNSENT_BYTES or outbox.unsent >= _MAX_UNSENT_EVENTS:
-            return True
-        # With nothing unsent nothing would ever wake it: each writer may have one event in.
-        return self._lane.unsent_bytes >= MAX_UNSENT_BYTES and outbox.unsent > 0
-
-    def _check(self) -> None:
-        if self._failure:
-            raise self._failure
-
-    async def _settled(self) -> None:
-        """Wait until a reply changed something."""
+    def _take_in(self, draft: Draft, values: Mapping[str, str]) -> EventId:
         self._check()
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(waiter)
-        await waiter
-        self._check()
+        found = self._outbox.add(draft)
+        self._lane.unsent_bytes += len(draft.data)
+        if values:
+            self._change(values)
+        return found
 
-    def _wake_all(self) -> None:
-        if not self._waiting:
-            return
-        waiting, self._waiting = self._waiting, []
-        for waiter in waiting:
-            if not waiter.done():
-                waiter.set_result(None)
-
-    def _fail(self, failure: Exception) -> None:
-        self._failure = failure
-        self._wake_all()
+    def _change(self, values: Mapping[str, str]) -> None:
+        self._changed.update(values)
+        self._changes += 1
 
     # What the lane calls, and what it needs to know.
 
-    def _enlist(self, *, hurry: bool = False) -> None:
-        if not self._is_busy and self._failure is None:
-            self._is_busy = True
-            self._lane.enlist(self, hurry=hurry)
-        elif hurry:
-            self._lane.hurry()
-
-    def next_call(self) -> Call[Any] | None:
-        if self._failure:
-            return None
-        if not self._has_more:
-            self._is_busy = False
-            return None
+    def _next_call(self) -> Call[Any]:
         # After the lease ran out by our own clock somebody else may run the task: ask before writing.
         if not self._lease.is_fresh and not (self._outbox.is_closed and not self._outbox.unsent):
             return self._renewal()
         return self._repair() if self._is_repair_due else self._append()
 
-    def heard(self, answer: Any) -> None:
-        self._failures = 0
-        if self._failure is None:
-            self._take(answer)
-            self._go_on()
+    def _heard(self, answer: Any) -> None:
+        self._take(answer)
 
     def failed(self, error: LogUnavailable, *, is_told: bool) -> None:
-        if self._failure:
-            return
         self._is_repair_due = False  # whether it is still needed, the next append tells
-        self._failures += 1
-        if self._failures == 1 and not is_told:
-            _log.warning("Task %s waits to write: %s", self._task_id, error)
-        pause = _BACKOFF_SECONDS[min(self._failures, len(_BACKOFF_SECONDS)) - 1] * random.uniform(0.7, 1.3)
-        self._pause = asyncio.get_running_loop().call_later(pause, self._go_on)
-
-    def broke(self, error: Exception) -> None:
-        _log.error("The writer of task %s failed", self._task_id, exc_info=error)
-        if self._failure is None:
-            self._fail(error)
-
-    def _go_on(self) -> None:
-        self._is_busy = False
-        if self._has_more:
-            self._enlist(hurry=bool(self._waiting))
+        super().failed(error, is_told=is_told)
 
     @property
     def _has_more(self) -> bool:
@@ -280,9 +219,9 @@ class StreamWriter:
 
     def _append(self) -> Call[Reply]:
         batch = self._sent = self._outbox.next_batch()
-        self._sent_values = {}
-        if self._changed and (batch.is_terminal or not self._outbox.is_closed):
-            self._sent_values = dict(self._changed)
+        self._sent_values = self._fields_for(batch) if self._changed else {}
+        is_all = len(self._sent_values) == len(self._changed)
+        self._sent_changes = self._changes if is_all else self._stored_changes
         self._take = self._appended
         before = batch.first_sequence - 1
         trims = (before + len(batch.drafts)) // _EVENTS_PER_TRIM > before // _EVENTS_PER_TRIM
@@ -293,6 +232,19 @@ class StreamWriter:
             refreshes=self._is_refresh_due(),
             trim_to=self._options.max_events if trims else 0,
         )
+
+    def _fields_for(self, batch: Batch) -> dict[str, str]:
+        """What may change in the step that stores the batch."""
+        if self._outbox.is_closed and not batch.is_terminal:
+            return {}
+        changed = dict(self._changed)
+        resume_from = changed.get("resume_from")
+        last = EventId(batch.generation, batch.first_sequence + len(batch.drafts) - 1)
+        if resume_from and parse_event_id(resume_from) > last:
+            # Its event is in a later batch: a record that names an event which the log lacks would void what stands.
+            del changed["resume_from"]
+            changed.pop("checkpoint", None)  # stored already if the one before had the same state
+        return changed
 
     def _appended(self, reply: Reply) -> None:
         outbox, batch = self._outbox, self._sent
@@ -316,6 +268,7 @@ class StreamWriter:
 
     def _note_values(self, stored: Mapping[str, str]) -> None:
         self._values.update(stored)
+        self._stored_changes = self._sent_changes
         self._changed = {name: value for name, value in self._changed.items() if stored.get(name) != value}
 
     def _repair(self) -> Call[Reply]:

@@ -63,8 +63,7 @@ async def _begin(request: WebRequest, seconds: int, parameters: Start) -> Respon
     task_type = await request.state["registry"].known_type(_TYPE)
     if task_type is None:
         raise Busy("No worker offers 'countdown' yet. Come back when one has started.")
-    attempts = task_type.max_attempts or request.state["limits"].max_attempts
-    new = NewTask(_TYPE, {"seconds": seconds}, max_attempts=attempts)
+    new = NewTask.of(task_type, {"seconds": seconds}, max_attempts=request.state["limits"].max_attempts)
     record = await request.state["store"].create(new)
     stream = task_stream(record.id)
     start = replace(parameters, id_prefix=f"{stream}:", announce_position=True)

@@ -1,4 +1,4 @@
-"""Opening event streams: one task's, all tasks', the system's.
+"""Opening event streams: one task's, all tasks', the system's, any by its name.
 
 Invariant: a request that has to be refused is refused before anything starts, and a subscription that no response takes
 over is closed here.
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from starlette.responses import Response
 
 from server.streams.errors import InvalidInput, Unknown
-from server.streams.names import SYSTEM, TASKS, parse_task_id, task_stream
+from server.streams.names import SYSTEM, TASKS, parse_stream_name, parse_task_id, task_stream
 from server.web.cursors import start_of
 from server.web.event_stream import STREAM_HEADERS, EventStreamResponse
 from server.web.refusals import Busy
@@ -34,6 +34,18 @@ async def all_task_events(request: WebRequest) -> Response:
 
 async def task_events(request: WebRequest) -> Response:
     return await open_stream(request, task_stream(task_id_of(request)), start_of(request))
+
+
+async def stream_events(request: WebRequest) -> Response:
+    return await open_stream(request, stream_name_of(request), start_of(request))
+
+
+def stream_name_of(request: WebRequest) -> str:
+    """The stream's name in the path. A name that no stream can have is an unknown one. Raises `Unknown`."""
+    try:
+        return parse_stream_name(request.path_params["name"])
+    except InvalidInput as error:
+        raise Unknown(str(error)) from None
 
 
 def task_id_of(request: WebRequest) -> str:

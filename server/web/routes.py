@@ -11,7 +11,7 @@ from typing import TypeAlias
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
 
-from server.web import follow, health, tasks
+from server.web import dead_letters, follow, health, tasks
 from server.web.countdown import countdown
 from server.web.page import Page
 from server.web.state import WebRequest
@@ -25,6 +25,7 @@ def routes() -> list[BaseRoute]:
     return [
         Route("/tasks/stream", follow.all_task_events, methods=["GET"]),
         Route("/tasks/{id}/events", follow.task_events, methods=["GET"]),
+        Route("/streams/{name}/events", follow.stream_events, methods=["GET"]),
         Route("/stream/system", follow.system_events, methods=["GET"]),
         Route("/stream/countdown/{seconds}", countdown, methods=["GET"]),
         Route("/task-types", tasks.task_types, methods=["GET"]),
@@ -32,6 +33,9 @@ def routes() -> list[BaseRoute]:
         _route("/tasks/{id}", GET=tasks.get_task, DELETE=tasks.delete_task),
         Route("/tasks/{id}/execute", tasks.execute_task, methods=["POST"]),
         Route("/tasks/{id}/cancel", tasks.cancel_task, methods=["POST"]),
+        Route("/dead-letters", dead_letters.list_dead_letters, methods=["GET"]),
+        _route("/dead-letters/{id}", GET=dead_letters.get_dead_letter, DELETE=dead_letters.delete_dead_letter),
+        Route("/dead-letters/{id}/retry", dead_letters.retry_dead_letter, methods=["POST"]),
         Route("/health/live", health.live, methods=["GET"]),
         Route("/health/ready", health.ready, methods=["GET"]),
         Mount("/console", page),

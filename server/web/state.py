@@ -9,6 +9,7 @@ from starlette.requests import Request
 
 if TYPE_CHECKING:
     from server.fanout import Hub
+    from server.streams.dead_letters import DeadLetters
     from server.streams.registry import Registry
     from server.streams.tasks import TaskStore
     from server.web.readiness import Readiness
@@ -33,6 +34,7 @@ class State(TypedDict):
     """`request.state`, item by item."""
 
     store: TaskStore
+    dead_letters: DeadLetters
     registry: Registry
     hub: Hub
     readiness: Readiness

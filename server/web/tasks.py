@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from typing import TYPE_CHECKING, Any, Final
 
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from server.streams.errors import LogUnavailable
 from server.streams.names import task_stream
@@ -16,12 +15,16 @@ from server.web.bodies import read_object
 from server.web.cursors import start_of, start_of_parameters
 from server.web.follow import admit, answer, open_stream, task_id_of
 from server.web.inputs import check_input
+from server.web.paging import cursor_of, json_response, limit_of
 from server.web.problems import FieldError, Problem, invalid, shown
 from server.web.refusals import Busy, refuse
 from server.web.requests import accepts_event_stream
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from server.fanout import Start
+    from server.streams.records import TaskRecord
     from server.streams.registry import TaskType
     from server.web.state import WebRequest
 
@@ -30,17 +33,12 @@ _MEMBERS: Final = frozenset({"type", "input", "title", "execute"})
 _LONGEST_TITLE: Final = 200
 #: Far above a UUID, which is what most send.
 _LONGEST_KEY: Final = 255
-#: Two screens of a list; a larger page would hold Redis up with whole records, inputs included.
-_USUAL_PAGE: Final = 50
-_LARGEST_PAGE: Final = 100
-#: `<ms since epoch>-<task id>`, as `TaskStore.list` makes it.
-_LIST_CURSOR: Final = re.compile(r"[0-9]{1,15}-[A-Za-z0-9._-]{1,128}")
 _LISTED_STATUSES: Final = [status.value for status in Status if status is not Status.DELETED]
 
 
 async def task_types(request: WebRequest) -> Response:
     offered = await request.state["registry"].live_types()
-    return _json(
+    return json_response(
         {
             "task_types": [
                 {"name": each.name, "description": each.description, "input_schema": each.input_schema}
@@ -60,7 +58,21 @@ async def create_task(request: WebRequest) -> Response:
     record = await request.state["store"].create(new, idempotency_key=key)
     if start:
         return await _started_stream(request, record.id, start)
-    return _json(record.as_json(), status=202 if new.execute else 201, headers={"location": f"/tasks/{record.id}"})
+    return json_response(
+        record.as_json(), status=202 if new.execute else 201, headers={"location": f"/tasks/{record.id}"}
+    )
+
+
+async def shown_tasks(request: WebRequest, records: Sequence[TaskRecord]) -> list[dict[str, Any]]:
+    """Tasks as JSON, each with how many live workers could run it: with none it waits, whatever its status."""
+    live = (await request.state["registry"].live_workers()).values() if records else ()
+    return [record.as_json() | {"workers": _able(record, live)} for record in records]
+
+
+def _able(record: TaskRecord, live: Iterable[dict[str, Any]]) -> int | None:
+    if record.status.is_ended:
+        return None
+    return sum(record.type in each["types"] and record.queue in each.get("queues", [record.queue]) for each in live)
 
 
 async def list_tasks(request: WebRequest) -> Response:
@@ -68,15 +80,15 @@ async def list_tasks(request: WebRequest) -> Response:
     page = await request.state["store"].list(
         status=_status(query.get("status")),
         task_type=query.get("type") or None,
-        limit=_limit(query.get("limit")),
-        cursor=_list_cursor(query.get("cursor")),
+        limit=limit_of(query.get("limit")),
+        cursor=cursor_of(query.get("cursor")),
     )
-    return _json({"tasks": [record.as_json() for record in page.tasks], "next": page.next_cursor})
+    return json_response({"tasks": await shown_tasks(request, page.tasks), "next": page.next_cursor})
 
 
 async def get_task(request: WebRequest) -> Response:
     record = await request.state["store"].get(task_id_of(request))
-    return _json(record.as_json())
+    return json_response(*await shown_tasks(request, [record]))
 
 
 async def delete_task(request: WebRequest) -> Response:
@@ -86,7 +98,7 @@ async def delete_task(request: WebRequest) -> Response:
 
 async def cancel_task(request: WebRequest) -> Response:
     record = await request.state["store"].cancel(task_id_of(request))
-    return _json(record.as_json(), status=202)
+    return json_response(*await shown_tasks(request, [record]), status=202)
 
 
 async def execute_task(request: WebRequest) -> Response:
@@ -122,11 +134,11 @@ async def _new_task(request: WebRequest, body: dict[str, Any]) -> NewTask:
     value: dict[str, Any] = body.get("input", {})
     if errors := check_input(task_type, value):
         raise invalid(*errors)
-    return NewTask(
-        task_type.name,
+    return NewTask.of(
+        task_type,
         value,
+        max_attempts=request.state["limits"].max_attempts,
         title=body.get("title"),
-        max_attempts=task_type.max_attempts or request.state["limits"].max_attempts,
         execute=body.get("execute", True),
     )
 
@@ -193,27 +205,9 @@ def _idempotency_key(request: WebRequest) -> str | None:
     )
 
 
-def _limit(text: str | None) -> int:
-    if not text:
-        return _USUAL_PAGE
-    if re.fullmatch(r"[1-9][0-9]{0,2}", text) and int(text) <= _LARGEST_PAGE:
-        return int(text)
-    raise Problem(400, f"'limit' is {shown(text)}. Use a number from 1 to {_LARGEST_PAGE}.")
-
-
 def _status(text: str | None) -> Status | None:
     if not text:
         return None
     if text in _LISTED_STATUSES:
         return Status(text)
     raise Problem(400, f"'status' is {shown(text)}. Use one of {', '.join(_LISTED_STATUSES)}.")
-
-
-def _list_cursor(text: str | None) -> str | None:
-    if not text or _LIST_CURSOR.fullmatch(text):
-        return text or None
-    raise Problem(400, f"'cursor' is {shown(text)}. Use the 'next' of the page before, exactly as it was received.")
-
-
-def _json(content: dict[str, Any], *, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return JSONResponse(content, status, {"cache-control": "no-store", **(headers or {})})

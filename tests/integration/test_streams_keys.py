@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from server.streams.connections import execute
+from server.streams.dead_letters import DeadLetters
+from server.streams.delayed import postpone
 from server.streams.event import Draft
 from server.streams.keys import Keys
+from server.streams.presence import Presence
 from server.streams.records import Status
 from server.streams.registry import Registry, TaskType
 from server.streams.tasks import NewTask
 from tests.support.key_table import documented_fields, faults, rows
-from tests.support.log_hand import Hand, drafts
+from tests.support.log_hand import LIFETIMES, Hand, drafts
 from tests.support.tasks import store_over
 
 
@@ -27,8 +30,18 @@ async def use_everything(hand: Hand) -> str:
     running = (await store.create(NewTask("t", {}), idempotency_key="key")).id
     first = await hand.claimed(running, lease_ms=0)
     resume = f"{first.generation}-0"
-    await hand.amend(running, resume_from=resume, checkpoint="{}", last_error="no")
+    await hand.amend(running, resume_from=resume, checkpoint="{}")
     await hand.claimed(running, nonce="n2")
+    failed = await store.create(NewTask("t", {}))
+    await hand.claimed(failed.id)
+    await hand.retry(failed.id)
+    followed = await store.create(NewTask("t", {}, on_disconnect="cancel"))
+    await Presence(hand.client, hand.keys, store, grace_seconds=1).came(f"tasks.{followed.id}")
+    await postpone(hand.client, hand.keys, failed, not_before_ms=1)
+    dead = (await store.create(NewTask("t", {}, max_attempts=1))).id
+    await hand.claimed(dead, lease_ms=0)
+    await hand.claim(dead, nonce="n2")
+    await DeadLetters(hand.client, hand.keys, store, lifetimes=LIFETIMES).add(dead)
     await store.cancel(running)
     log = await hand.publish("chat", drafts("a"), token="1")
     await execute(hand.client, "DEBUG", "CHANGE-REPL-ID")

@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
-from server.streams import writer as writer_module
+from server.streams import lane_writer
 from server.streams.bulk import open_bulk
 from server.streams.connections import AsyncClient, connect, execute
 from server.streams.errors import LogUnavailable
 from server.streams.event import Draft
 from server.streams.keys import Keys
 from server.streams.lane import Lane
+from server.streams.records import Status
 from server.streams.writer import StreamWriter
 from tests.support.fault_proxy import FaultProxy
 from tests.support.log_hand import Hand
@@ -175,7 +176,7 @@ async def test_a_writer_whose_log_is_spoilt_waits_alone_and_goes_on_when_it_is_m
         await hand.lose(log)
         await flush(found)
     assert await logs(hand, 10) == [numbered(1)] * 10
-    assert caplog.text.count("waits to write") == 1
+    assert caplog.text.count("The writer of task t3 waits") == 1
 
 
 async def test_a_redis_without_memory_refuses_every_writer_and_all_go_on_when_there_is_some(
@@ -238,7 +239,7 @@ async def test_dialling_a_redis_that_refuses_the_user_is_an_error_of_the_log(own
 async def test_what_all_writers_hold_is_bounded_together_while_redis_is_away(
     own_hand: Hand, own_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(writer_module, "MAX_UNSENT_BYTES", 10_000)
+    monkeypatch.setattr(lane_writer, "MAX_UNSENT_BYTES", 10_000)
     async with lane_to(own_server.url, patience=0.5) as lane, writers(own_hand, 20, lane) as found:
         own_server.kill()
         tasks = [asyncio.create_task(emit(writer, *[10_000_000] * 500)) for writer in found]  # 8 bytes each
@@ -302,6 +303,6 @@ async def test_a_full_writer_and_a_finishing_one_wait_for_no_delay(hand: Hand, r
         await asyncio.wait_for(emit(full, *range(1, _ENOUGH + 2)), 10)
         await full.flush()
         await emit(ending, 1)
-        await asyncio.wait_for(ending.finish(writer_module.Status.COMPLETED, "{}"), 10)
+        await asyncio.wait_for(ending.finish(Status.COMPLETED, "{}"), 10)
         await asyncio.wait_for(ending.verify(), 10)
     assert await logs(hand, 2) == [numbered(*range(1, _ENOUGH + 2)), [*numbered(1), (2, "{}")]]

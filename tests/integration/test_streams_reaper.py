@@ -10,18 +10,29 @@ import pytest
 
 from server.streams import registry as registry_module
 from server.streams.connections import AsyncClient, execute
+from server.streams.dead_letters import DeadLetters
 from server.streams.keys import Keys
+from server.streams.presence import Presence
 from server.streams.reaper import Reaper
 from server.streams.registry import Registry, TaskType
 from server.streams.tasks import NewTask, TaskStore
-from tests.support.log_hand import Hand
+from tests.support.log_hand import LIFETIMES, Hand
 from tests.support.tasks import queued, store_over
 from tests.support.waiting import wait_until
 
 
 def reaper_over(client: AsyncClient, keys: Keys, *, may_judge: bool = True, interval_seconds: float = 60) -> Reaper:
     store = store_over(client, keys)
-    return Reaper(client, keys, store, interval_seconds=interval_seconds, may_judge_expired=lambda: may_judge)
+    dead_letters = DeadLetters(client, keys, store, lifetimes=LIFETIMES)
+    return Reaper(
+        client,
+        keys,
+        store,
+        dead_letters,
+        Presence(client, keys, store, grace_seconds=0.2),
+        interval_seconds=interval_seconds,
+        may_judge_expired=lambda: may_judge,
+    )
 
 
 @pytest.fixture
@@ -102,6 +113,38 @@ async def test_an_expired_lease_is_not_judged_by_who_was_not_connected_for_a_lea
     await hand.running("a", lease_ms=0)
     await reaper_over(hand.client, hand.keys, may_judge=False).reap_once()
     assert await queued(hand.client, hand.keys) == []
+
+
+async def test_a_task_that_is_put_off_keeps_its_place_or_gets_it_back(hand: Hand, reaper: Reaper, store: TaskStore):
+    record = await store.create(NewTask("t", {}))
+    await hand.lose(hand.keys.ready("default", "t"))
+    await hand.claimed(record.id)
+    await hand.retry(record.id)
+    for _ in range(2):
+        await reaper.reap_once()
+        assert await execute(hand.client, "ZRANGE", hand.keys.delayed("default"), 0, -1) == [f"t/{record.id}".encode()]
+    assert await queued(hand.client, hand.keys) == []
+
+
+async def test_a_cancelled_task_whose_worker_is_gone_is_ended_by_the_reaper(hand: Hand, reaper: Reaper):
+    await indexed(hand, "a")
+    await hand.running("a", lease_ms=60_000)
+    await hand.settle("a")
+    await execute(hand.client, "HSET", hand.keys.record("a"), "lease_until", 1)
+    await reaper.reap_once()
+    assert (await hand.fields("a"))["status"] == "cancelled"
+
+
+async def test_a_task_with_no_attempt_left_and_no_worker_to_see_it_is_a_dead_letter_once(
+    hand: Hand, reaper: Reaper, store: TaskStore
+):
+    await indexed(hand, "a")
+    await hand.create("a", max_attempts="1")
+    await hand.claimed("a", lease_ms=0)
+    for _ in range(2):
+        await reaper.reap_once()
+    assert await execute(hand.client, "ZRANGE", hand.keys.dead_index, 0, -1) == [b"a"]
+    assert await unfinished(store) == []
 
 
 async def test_ended_and_deleted_tasks_are_forgotten_and_the_others_kept_over_many_pages(

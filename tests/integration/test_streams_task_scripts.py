@@ -101,10 +101,9 @@ async def test_a_claim_after_a_checkpoint_goes_on_from_it_and_keeps_the_chain(ha
     old = await hand.running(lease_ms=0)
     resume = f"{old.generation}-1"
     await hand.append(old, 1, drafts("1", "2"), values={"resume_from": resume, "checkpoint": "{}"})
-    await hand.amend(last_error='said "no"')
     new = await hand.claimed(nonce="n2")
     assert await opening(hand) == {
-        "attempt": 2, "reason": "worker_lost", "error": 'said "no"', "resume_from": resume,
+        "attempt": 2, "reason": "worker_lost", "error": None, "resume_from": resume,
     }  # fmt: skip
     fields = await hand.fields()
     assert json.loads(fields["chain"]) == [[str(old.generation), None], [str(new.generation), resume]]
@@ -379,3 +378,58 @@ async def test_a_look_at_a_trimmed_log_still_knows_its_last_id(hand: Hand):
     await execute(hand.client, "XTRIM", hand.keys.log("tasks.a"), "MAXLEN", 0)
     found = await hand.read("tasks.a")
     assert (found.events, found.last_id) == ((), EventId(record.generation, 1))
+
+
+async def test_a_failed_attempt_hands_its_task_back_until_its_time_and_again_the_same_answer(hand: Hand):
+    await hand.running()
+    first = await hand.retry(delay_ms=60_000, error='said "no"')
+    assert first.outcome == "postponed"
+    assert await hand.retry(delay_ms=1) == first
+    assert await hand.claim(nonce="n2") == Claimed("early", not_before_ms=first.not_before_ms)
+    await hand.amend(not_before="1")
+    await hand.claimed(nonce="n2")
+    assert await opening(hand) == {"attempt": 2, "reason": "retry", "error": 'said "no"', "resume_from": None}
+    assert {"not_before", "handed_back_by", "last_error"}.isdisjoint(await hand.fields())
+    assert (await hand.retry()).outcome == "fenced"
+
+
+async def test_only_the_writer_of_a_running_task_may_put_it_off(hand: Hand):
+    assert (await hand.retry()).outcome == "missing"
+    await hand.running()
+    assert (await hand.retry(nonce="other")).outcome == "fenced"
+    await hand.settle()
+    assert (await hand.retry()).outcome == "cancelled"
+    assert (await hand.fields())["status"] == "running"
+
+
+async def test_a_lost_worker_ends_a_task_whose_policy_says_so_and_makes_it_a_dead_letter(hand: Hand):
+    await hand.create(on_worker_lost="fail")
+    await hand.claimed(lease_ms=0)
+    assert (await hand.expire()).outcome == "settled"
+    fields = await hand.fields()
+    assert (json.loads(fields["end"])["code"], fields["dead"]) == ("worker_lost", "1")
+    assert json.loads(fields["errors"])["attempt"] == 1
+    assert (await hand.expire()).outcome == "ended"
+
+
+async def test_what_may_be_tried_again_or_still_runs_does_not_expire(hand: Hand):
+    assert (await hand.expire()).outcome == "missing"
+    record = await hand.running()
+    assert (await hand.expire()).outcome == "held"
+    await hand.claimed(record.id)
+    await hand.create("b")
+    await hand.claimed("b", lease_ms=0)
+    assert (await hand.expire("b")).outcome == "open"
+
+
+async def test_errors_of_attempts_are_kept_up_to_64_kib_the_newest(hand: Hand):
+    await hand.create(max_attempts="100")
+    for number in range(40):
+        await hand.amend(not_before="1")
+        await hand.claimed(nonce=f"n{number}")
+        await hand.retry(nonce=f"n{number}", error=f"{number} " + "x" * 2000)
+    errors = (await hand.fields())["errors"]
+    assert len(errors) <= 65_536
+    kept = [json.loads(line)["attempt"] for line in errors.split("\n")]
+    assert kept == list(range(41 - len(kept), 41))
+    assert len(kept) > 25

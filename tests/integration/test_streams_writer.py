@@ -108,8 +108,10 @@ async def test_events_emitted_while_a_reply_is_lost_go_behind_those_of_the_batch
     hand: Hand, faulty: Hand, proxy: FaultProxy
 ):
     async with faulty.writer(await faulty.running()) as writer:
-        proxy.lose_reply("append", meanwhile=lambda: emit(writer, 2, 3))
+        happened = proxy.lose_reply("append", meanwhile=lambda: emit(writer, 2, 3))
         await emit(writer, 1)
+        await writer.flush()
+        await happened.wait()
         await writer.flush()
     assert await stored(hand) == numbered(1, 2, 3)
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from server.streams.connections import AsyncClient, execute
+from server.streams.keys import Keys
 from server.streams.records import Status
 from tests.support.event_reader import EVENT_STREAM, data_of, reading, types_of
 from tests.support.played_worker import FREE, PlayedWorker, event
@@ -244,3 +245,12 @@ async def test_an_unknown_task_is_404_before_anything_is_streamed(
     response = await web.client.request(method, path, headers={"accept": accept})
     assert (response.status_code, response.headers["content-type"]) == (404, "application/problem+json")
     assert "nobody" in response.json()["detail"]
+
+
+async def test_a_task_tells_how_many_live_workers_could_run_it(web: Web, client: AsyncClient, keys: Keys) -> None:
+    task_id = (await web.create())["id"]
+    assert (await web.client.get(f"/tasks/{task_id}")).json()["workers"] == 1
+    await execute(client, "DEL", keys.workers)
+    assert (await web.client.get(f"/tasks/{task_id}")).json()["workers"] == 0
+    await web.client.post(f"/tasks/{task_id}/cancel")
+    assert (await web.client.get("/tasks")).json()["tasks"][0]["workers"] is None

@@ -42,6 +42,7 @@ def context(writer: StreamWriter) -> Context:
         fence=writer.generation,
         writer=writer,
         max_event_bytes=1 << 20,
+        restored=None,
         stop=StopSign(),
         on_progress=lambda _: None,
     )

@@ -27,7 +27,7 @@ async def test_a_function_in_a_thread_emits_in_order_and_completes(bench: Bench)
 
 @pytest.mark.parametrize("task_type", ["fail", "fail_in_thread"])
 async def test_an_exception_ends_the_task_with_its_type_and_message(bench: Bench, task_type: str) -> None:
-    record = await bench.end(await bench.create(task_type, message="no such page"))
+    record = await bench.end(await bench.create(task_type, max_attempts=1, message="no such page"))
     assert record.status is Status.FAILED
     assert record.values["end"] == '{"error":"LookupError: no such page","code":"task_failed"}'
 
@@ -35,7 +35,7 @@ async def test_an_exception_ends_the_task_with_its_type_and_message(bench: Bench
 async def test_a_traceback_goes_to_the_log_of_the_worker_and_not_to_readers(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
-    task_id = await bench.create("fail", message="no such page")
+    task_id = await bench.create("fail", max_attempts=1, message="no such page")
     record = await bench.end(task_id)
     assert "Traceback" not in record.values["end"]
     found = [each for each in caplog.records if task_id in each.getMessage() and each.levelno == logging.WARNING]
@@ -44,7 +44,7 @@ async def test_a_traceback_goes_to_the_log_of_the_worker_and_not_to_readers(
 
 
 async def test_an_endless_message_of_an_exception_is_cut(bench: Bench) -> None:
-    record = await bench.end(await bench.create("fail", message="x" * 100_000))
+    record = await bench.end(await bench.create("fail", max_attempts=1, message="x" * 100_000))
     assert len(record.values["end"]) < 2100
 
 
@@ -53,7 +53,7 @@ async def test_a_message_that_utf_8_cannot_hold_still_ends_the_task(
 ) -> None:
     # The captured traceback would hold it too, and pytest-xdist cannot send that from process to process.
     with caplog.at_level(logging.CRITICAL, logger="workers"):
-        record = await bench.end(await bench.create("fail_with_odd_text"))
+        record = await bench.end(await bench.create("fail_with_odd_text", max_attempts=1))
     assert record.as_json()["error"] == "ValueError: ? is half a character"
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from unittest.mock import patch
 
 from server.streams.outbox import Outbox
+from server.streams.shared_writer import SharedWriter
 
 #: Where virtual time begins, ms since epoch: any moment does, as long as ids look like real ones.
 EPOCH_MS = 1_800_000_000_000
@@ -101,5 +102,6 @@ def product_clocks(loop: VirtualLoop) -> Generator[None]:
         patch("server.fanout.delivery.monotonic", loop.time),
         patch("server.streams.writer.boot_seconds", loop.time),
         patch.dict(Outbox.__init__.__kwdefaults__, {"clock": loop.time}),
+        patch.dict(SharedWriter.__init__.__kwdefaults__, {"clock": loop.time}),
     ):
         yield

@@ -7,12 +7,15 @@ expected, or the test fails, so a changed script cannot make an ablation silentl
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
+from importlib import import_module
 from importlib.resources import files
+from pkgutil import iter_modules
 from typing import NamedTuple
 from unittest.mock import patch
 
+from server.streams import calls
 from server.streams.calls import Script, joined
 
 SECONDS_KEY, MICROSECONDS_KEY = "model:s", "model:us"
@@ -38,7 +41,11 @@ def model_scripts(cuts: Sequence[Cut] = ()) -> Generator[None]:
 
     for cut in cuts:
         _source(cut.file, cuts)
-    with patch("server.streams.calls.script", script):
+    with ExitStack() as stack:
+        for found in iter_modules(calls.__path__):
+            module = import_module(f"{calls.__name__}.{found.name}")
+            if hasattr(module, "script"):
+                stack.enter_context(patch.object(module, "script", script))
         yield
 
 

@@ -16,6 +16,7 @@ from server.streams.calls import (
     Created,
     Ending,
     Lifetimes,
+    Postponed,
     Renewal,
     Reply,
     Snapshot,
@@ -138,6 +139,17 @@ class Hand:
     async def release(self, task_id: str = "a", *, nonce: str = "n1") -> Reply:
         return await self.run(calls.release(self.keys, task_id, nonce=nonce))
 
+    async def retry(
+        self, task_id: str = "a", *, nonce: str = "n1", delay_ms: int = 60_000, error: str = "E: no", code: str = "c"
+    ) -> Postponed:
+        call = calls.retry(
+            self.keys, task_id, nonce=nonce, delay_ms=delay_ms, error=error, code=code, lifetimes=LIFETIMES
+        )
+        return await self.run(call)
+
+    async def expire(self, task_id: str = "a") -> Reply:
+        return await self.run(calls.expire(self.keys, task_id, entropy=4, lifetimes=LIFETIMES))
+
     async def start(self, task_id: str = "a", *, rerun_of: int | None = None) -> Reply:
         return await self.run(calls.start(self.keys, task_id, rerun_of=rerun_of, lifetimes=LIFETIMES))
 
@@ -173,6 +185,7 @@ class Hand:
         entropy: int = 5,
         max_events: int = 0,
         ends: bool = False,
+        number: int | None = None,
     ) -> Reply:
         return await self.run(
             calls.publish(
@@ -186,6 +199,7 @@ class Hand:
                 lifetimes=LIFETIMES,
                 max_events=max_events,
                 is_terminal=ends,
+                number=number,
             )
         )
 

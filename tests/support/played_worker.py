@@ -32,6 +32,7 @@ STEPS = TaskType(
     },
 )
 FREE = TaskType("free", "Takes anything.", {"type": "object"})
+FLEETING = TaskType("fleeting", "Of no use without readers.", {"type": "object"}, on_disconnect="cancel")
 COUNTDOWN = TaskType(
     "countdown",
     "Counts down.",

@@ -19,6 +19,7 @@ from pydantic import SecretStr
 from server.streams.announcements import Announcer
 from server.streams.calls import Lifetimes
 from server.streams.connections import AsyncClient, execute
+from server.streams.dead_letters import DeadLetters
 from server.streams.errors import LogUnavailable
 from server.streams.event import Event
 from server.streams.keys import Keys
@@ -49,10 +50,19 @@ class Bench:
         self.registry = Registry(client, keys)
         self.log = Log(client, keys, lifetimes=Lifetimes(), max_events=10_000)
         self.store = TaskStore(client, keys, Announcer(self.log), lifetimes=Lifetimes(), may_judge_expired=lambda: True)
+        self.dead_letters = DeadLetters(client, keys, self.store, lifetimes=Lifetimes())
 
-    async def create(self, type: str, *, max_attempts: int = 3, queue: str = "default", **input: Any) -> str:
-        record = await self.store.create(NewTask(type, input, queue=queue, max_attempts=max_attempts))
-        return record.id
+    async def create(
+        self,
+        type: str,
+        *,
+        max_attempts: int = 3,
+        queue: str = "default",
+        on_worker_lost: str = "retry",
+        **input: Any,
+    ) -> str:
+        new = NewTask(type, input, queue=queue, max_attempts=max_attempts, on_worker_lost=on_worker_lost)
+        return (await self.store.create(new)).id
 
     async def events(self, task_id: str) -> list[Event]:
         snapshot = await self.log.read(task_stream(task_id), limit=10_000)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from workers.contact import Contact
+from server.streams.contact import Contact
 
 
 class Clock:

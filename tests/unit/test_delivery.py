@@ -42,7 +42,8 @@ class Reader:
 def a_tail(delivery: Delivery, count: int) -> tuple[Tail, list[Reader], list[int]]:
     """A tail that is up to date, and readers at its end. (Nothing here reads the log.)"""
     turns = [0]
-    tail = Tail(cast("Log", None), "chat", all_attempts=False, window_bytes=10_000, on_wake=delivery.wake)
+    log = cast("Log", None)
+    tail = Tail(log, "chat", all_attempts=False, window_bytes=10_000, lease_seconds=1, on_wake=delivery.wake)
     tail.window.start(EventId(1, 0))
     tail.is_behind = False
     readers = [Reader(tail, turns) for _ in range(count)]

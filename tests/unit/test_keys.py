@@ -23,6 +23,7 @@ _METHODS = {
     "record": ("i",),
     "control": ("i",),
     "ready": ("q", "t"),
+    "delayed": ("q",),
 }
 
 

@@ -407,3 +407,19 @@ def test_a_closed_lane_sends_nothing_more_and_leaves_nothing_behind(state: str):
         )
 
     play()
+
+
+@in_virtual_time
+async def test_a_lane_ends_although_its_dialling_forgets_that_it_was_cancelled():
+    async def dial() -> Wire:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise LogUnavailable("connection reset") from None
+        raise AssertionError
+
+    lane = Lane(dial)
+    lane.enlist(Writer("a"))
+    await settle()
+    await asyncio.wait_for(lane.aclose(), 0.01)  # without the pause before another dialling
+    assert asyncio.all_tasks() == {asyncio.current_task()}

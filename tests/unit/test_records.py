@@ -87,6 +87,7 @@ def test_a_task_is_shown_as_the_contract_says():
         "progress": 100,
         "result": {"sum": 3},
         "error": None,
+        "not_before": None,
         "last_event_id": "5-9",
         "created_at": "2026-11-22T10:39:30.123Z",
         "updated_at": "2026-11-22T10:39:31.000Z",

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
 from server.streams.errors import InvalidInput
-from workers import Context, SyncContext, task
+from workers import Backoff, Context, SyncContext, task
 from workers.definition import InvalidTask, TaskDefinition, define, definition_of
+from workers.policy import Policy
 
 
 class Size(StrEnum):
@@ -175,7 +176,7 @@ def test_a_function_that_cannot_be_offered_is_refused_with_its_place_and_the_way
     function: Callable[..., Any], advice: str
 ) -> None:
     with pytest.raises(InvalidTask) as refused:
-        define(function, name="t", max_attempts=None)
+        define(function, name="t", policy=Policy())
     sentence = str(refused.value)
     assert advice in sentence
     assert Path(__file__).name in sentence
@@ -194,10 +195,36 @@ def test_a_decorator_without_parentheses_is_told_apart() -> None:
         task(no_context)  # pyright: ignore[reportArgumentType]
 
 
-@pytest.mark.parametrize("number", [0, -1])
-def test_a_number_of_attempts_below_one_is_refused(number: int) -> None:
-    with pytest.raises(InvalidTask, match="max_attempts"):
-        task("t", max_attempts=number)(plain)
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("max_attempts", 0),
+        ("max_attempts", -1),
+        ("max_attempts", True),
+        ("max_attempts", "3"),
+        ("max_attempts", 1001),
+        ("backoff", -1),
+        ("backoff", "1s"),
+        ("backoff", float("inf")),
+        ("backoff", Backoff(factor=0.5)),
+        ("timeout", 0),
+        ("timeout", float("nan")),
+        ("on_worker_lost", "explode"),
+        ("on_disconnect", "die"),
+        ("retry_on", "ValueError"),
+        ("retry_on", (ValueError, "x")),
+        ("no_retry_on", [3]),
+    ],
+)
+def test_a_policy_that_cannot_be_one_is_refused_with_its_place_the_value_and_the_way_out(
+    name: str, value: object
+) -> None:
+    given: dict[str, Any] = {name: value}
+    with pytest.raises(InvalidTask) as refused:
+        task("t", **given)(plain)
+    sentence = str(refused.value)
+    assert Path(__file__).name in sentence
+    assert f"{name} is {value!r}. Use " in sentence
 
 
 def test_a_class_is_no_task() -> None:

@@ -64,7 +64,7 @@ async def chat(
     return {"tokens": len(tokens)}
 
 
-@task("flaky", max_attempts=1)
+@task("flaky")
 async def flaky(ctx: Context, fail_at: Annotated[int, Field(ge=1, le=5)] = 3) -> dict[str, Any]:
     """Work through five steps and fail at a given one: the stream ends with an `error` event, not a broken line."""
     for step in range(1, 6):

@@ -95,8 +95,26 @@ local function chain_with(chain, generation, resume_from)
   return '[' .. table.concat(kept, ',') .. ']', resume_from
 end
 
+-- Notes how an attempt failed: one JSON object a line, at most so many bytes of the newest.
+local ERROR_BYTES = 65536
+local function note_error(record, attempt, text, code, now)
+  local known = redis.call('HGET', record, 'errors')
+  local line = '{"attempt":' .. attempt .. ',"error":' .. cjson.encode(text) .. ',"code":' .. cjson.encode(code)
+    .. ',"at":' .. whole(now) .. '}'
+  local lines = known and known .. '\n' .. line or line
+  while #lines > ERROR_BYTES do
+    local cut = string.find(lines, '\n', 1, true)
+    if not cut then
+      break
+    end
+    lines = string.sub(lines, cut + 1)
+  end
+  redis.call('HSET', record, 'errors', lines)
+end
+
 -- Ends a task that has no living writer: one generation that holds nothing but the terminal event. What stood, stands.
-local function settle(log, record, channel, status, event_type, data, random, log_ttl, record_ttl)
+-- A task given up becomes a dead letter, for which the caller gives the record the longer expiry.
+local function settle(log, record, channel, status, event_type, data, random, log_ttl, record_ttl, is_dead)
   local now = now_ms()
   local known = redis.call('HMGET', record, 'generation', 'chain', 'last_id')
   local last = last_of(log) or known[3] or nil -- a log that was lost voids nothing: its readers are told a gap
@@ -109,8 +127,37 @@ local function settle(log, record, channel, status, event_type, data, random, lo
   redis.call('XADD', log, id, 'e', event_type, 'd', data, 't', whole(now), 'p', last or NEVER_USED, 'z', '1')
   redis.call('HSET', record, 'status', status, 'end', data, 'last_id', id, 'generation', generation, 'chain', chain,
     'owner', '', 'lease_until', '0', 'updated_at', whole(now), 'ended_at', whole(now))
+  if is_dead then
+    redis.call('HSET', record, 'dead', '1')
+  end
   redis.call('PEXPIRE', log, log_ttl)
   redis.call('PEXPIRE', record, record_ttl)
   ring(channel, id .. ' ' .. (last or NEVER_USED) .. ' -', { event_type, data }, 1, 2, 2, whole(now), true)
   return id
+end
+
+-- Ends a task without a living writer if it must not be tried again: it was cancelled, its worker was lost and its
+-- policy forbids another attempt, or its attempts are used up. Returns whether it has to end, and the id if it did.
+local function give_up(log, record, channel, random, log_ttl, record_ttl, dead_ttl)
+  local found = redis.call('HMGET', record, 'cancel', 'spent', 'max_attempts', 'on_worker_lost', 'status', 'worker',
+    'attempt')
+  local most = found[3] or '1'
+  if found[1] then
+    return true, settle(log, record, channel, 'cancelled', 'cancelled', '{}', random, log_ttl, record_ttl)
+  end
+  local is_lost = found[5] == 'running'
+  local text, code
+  if is_lost and found[4] == 'fail' then
+    text, code = 'The worker that ran this task was lost, and the task asks not to be run again then.', 'worker_lost'
+  elseif tonumber(found[2] or '0') >= tonumber(most) then
+    text = 'The worker that ran this task was lost, and its ' .. most .. ' attempts are used up.'
+    code = 'attempts_exhausted'
+  else
+    return false, nil
+  end
+  if is_lost then
+    note_error(record, found[7], 'The worker ' .. (found[6] or '') .. ' was lost.', 'worker_lost', now_ms())
+  end
+  local data = '{"error":"' .. text .. '","code":"' .. code .. '"}'
+  return true, settle(log, record, channel, 'failed', 'error', data, random, log_ttl, dead_ttl, true)
 end

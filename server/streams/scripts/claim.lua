@@ -2,14 +2,14 @@
 -- KEYS  1 log, 2 record                      Touches: both, and rings the bell.
 -- ARGV  1 bell  2 nonce of this claim  3 name of the worker  4 lease, ms  5 random 0-999
 --       6 expiry of the log while it is written, ms  7 of the record  8 retention of the log after the end, ms  9 of the record
---       10 "1" if an expired lease of another may be taken
--- Reply {"missing"} {"ended"} {"held", ms left} {"settled", id} {"exhausted"}
+--       10 "1" if an expired lease of another may be taken  11 expiry of the record of a dead letter, ms
+-- Reply {"missing"} {"ended"} {"held", ms left} {"early", not before, ms} {"settled", id} {"exhausted"}
 --       {"claimed", resume_from or "", record as HGETALL}
 local log, record = KEYS[1], KEYS[2]
 local bell, nonce, worker, lease, random = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5]
 
 local found = redis.call('HMGET', record, 'status', 'owner', 'lease_until', 'cancel', 'spent', 'max_attempts',
-  'generation', 'chain', 'attempt', 'reason', 'resume_from', 'last_error', 'last_id')
+  'generation', 'chain', 'attempt', 'reason', 'resume_from', 'last_error', 'last_id', 'not_before', 'worker')
 local status, owner, lease_until = found[1], found[2], tonumber(found[3] or '0')
 if not status then
   return { 'missing' }
@@ -28,30 +28,28 @@ end
 if status == 'running' and ARGV[10] ~= '1' then
   return { 'held', lease }
 end
-if found[4] then
-  local id = settle(log, record, bell, 'cancelled', 'cancelled', '{}', random, ARGV[8], ARGV[9])
-  return id and { 'settled', id } or { 'exhausted' }
+local is_over, ended_by = give_up(log, record, bell, random, ARGV[8], ARGV[9], ARGV[11])
+if is_over then
+  return ended_by and { 'settled', ended_by } or { 'exhausted' }
 end
-if tonumber(found[5] or '0') >= tonumber(found[6] or '1') then
-  local data = '{"error":"The worker that ran this task was lost, and its ' .. found[6]
-    .. ' attempts are used up.","code":"attempts_exhausted"}'
-  local id = settle(log, record, bell, 'failed', 'error', data, random, ARGV[8], ARGV[9])
-  return id and { 'settled', id } or { 'exhausted' }
+if status == 'pending' and tonumber(found[14] or '0') > now then
+  return { 'early', found[14] }
 end
 
-local reason = found[10]
-if status == 'running' then
-  reason = 'worker_lost'
-end
+local reason, why = found[10], found[12]
 local last = last_of(log) or found[13] or nil
 local generation = next_generation(now, random, last and halves(last) or '0', found[7] or '0')
 if not generation then
   return { 'exhausted' }
 end
+if status == 'running' then
+  reason, why = 'worker_lost', nil
+  note_error(record, found[9], 'The worker ' .. (found[15] or '') .. ' was lost.', 'worker_lost', now)
+end
 local attempt = tonumber(found[9] or '0') + 1
 local chain, resume_from = chain_with(found[8], generation, found[11] or nil)
 local data = '{"attempt":' .. attempt .. ',"reason":"' .. reason .. '","error":'
-  .. (found[12] and cjson.encode(found[12]) or 'null') .. ',"resume_from":'
+  .. (why and cjson.encode(why) or 'null') .. ',"resume_from":'
   .. (resume_from and '"' .. resume_from .. '"' or 'null') .. '}'
 local id = generation .. '-0'
 redis.call('XADD', log, id, 'e', 'attempt', 'd', data, 't', whole(now), 'p', last or NEVER_USED)
@@ -59,7 +57,7 @@ redis.call('HSET', record, 'status', 'running', 'owner', nonce, 'worker', worker
   'generation', generation, 'chain', chain, 'attempt', attempt, 'reason', reason, 'opening', data, 'last_id', id,
   'updated_at', whole(now))
 redis.call('HINCRBY', record, 'spent', 1)
-redis.call('HDEL', record, 'progress')
+redis.call('HDEL', record, 'progress', 'last_error', 'not_before', 'handed_back_by')
 if not resume_from then
   redis.call('HDEL', record, 'resume_from', 'checkpoint')
 end

@@ -2,19 +2,24 @@
 -- KEYS  1 log, 2 idempotency key of this append      Touches: both, and rings the bell.
 -- ARGV  1 bell  2 hash of the body  3 random 0-999  4 the last id the publisher was given, "" for none
 --       5 expiry of the log, ms  6 expiry of the idempotency key, ms  7 most events kept, 0 for no limit
---       8 number of events, then those (type, data)  last: "1" if the last event is terminal
+--       8 number of events, then those (type, data), then "1" if the last event is terminal
+--       last: the number of the batch, for a token that a writer keeps for all its batches; "" for one of this append only
 -- Reply {"stored", first id} {"repeated", first id} {"conflict"} {"closed", last id} {"exhausted"}
 local log, token = KEYS[1], KEYS[2]
 local bell, body, random, publisher = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local count = tonumber(ARGV[8])
-local is_terminal = ARGV[9 + count * 2] == '1'
+local is_terminal, batch = ARGV[9 + count * 2] == '1', ARGV[10 + count * 2]
 
-local earlier = redis.call('HMGET', token, 'body', 'first')
+local earlier = redis.call('HMGET', token, 'body', 'first', 'batch')
 if earlier[1] then
-  if earlier[1] ~= body then
+  -- A lower number comes late, from a connection that its writer gave up: nobody hears the answer.
+  local is_new = batch ~= '' and tonumber(earlier[3]) < tonumber(batch)
+  if not is_new and earlier[1] ~= body then
     return { 'conflict' }
   end
-  return { 'repeated', earlier[2] }
+  if not is_new then
+    return { 'repeated', earlier[2] }
+  end
 end
 
 local last, fields = last_of(log)
@@ -64,7 +69,7 @@ for i = 0, count - 1 do
   end
   redis.call(unpack(entry))
 end
-redis.call('HSET', token, 'body', body, 'first', first, 'count', count)
+redis.call('HSET', token, 'body', body, 'first', first, 'count', count, 'batch', batch)
 redis.call('PEXPIRE', token, ARGV[6])
 redis.call('PEXPIRE', log, ARGV[5])
 if tonumber(ARGV[7]) > 0 then

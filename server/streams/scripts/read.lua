@@ -22,7 +22,8 @@ end
 local last, fields, info = last_of(KEYS[1])
 local record = {}
 if ARGV[4] == '1' then
-  record = redis.call('HMGET', KEYS[2], 'status', 'chain', 'last_id', 'lease_until', 'end', 'opening', 'attempt')
+  record = redis.call('HMGET', KEYS[2], 'status', 'chain', 'last_id', 'lease_until', 'end', 'opening', 'attempt',
+    'on_disconnect')
   if not record[1] then
     record = {}
   end

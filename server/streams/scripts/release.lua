@@ -7,5 +7,6 @@ if found[1] ~= ARGV[1] or found[2] ~= 'running' then
 end
 redis.call('HSET', KEYS[1], 'status', 'pending', 'owner', '', 'lease_until', '0', 'reason', 'worker_lost',
   'updated_at', whole(now_ms()))
+redis.call('HDEL', KEYS[1], 'last_error')
 redis.call('HINCRBY', KEYS[1], 'spent', -1)
 return { 'released' }

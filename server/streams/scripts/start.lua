@@ -16,7 +16,8 @@ if ENDED[found[1]] and ARGV[3] ~= '' and found[3] == ARGV[3] then
   redis.call('HSET', record, 'status', 'pending', 'queued', '1', 'reason', 'rerun', 'spent', '0', 'chain', '[]',
     'owner', '', 'lease_until', '0', 'updated_at', whole(now_ms()))
   redis.call('HDEL', record, 'end', 'ended_at', 'cancel', 'progress', 'checkpoint', 'resume_from', 'last_error',
-    'opening')
+    'opening', 'errors', 'dead', 'not_before', 'handed_back_by',
+    'unfollowed_since')
   redis.call('PEXPIRE', record, ARGV[2])
   nudge(ARGV[1])
   return { 'started' }

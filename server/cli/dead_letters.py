@@ -1,0 +1,138 @@
+"""`reprise dead-letters`: tasks that were given up, seen and decided on over HTTP.
+
+Invariant: what was asked for goes to stdout, everything else to stderr; a person's mistake is a sentence.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any, ClassVar, Final, cast
+from urllib.parse import quote
+
+import httpx
+from rich.console import Console
+from rich.table import Table
+
+from server.cli.follow import refusal
+from server.cli.run import base_of
+from server.streams.settings import CannotStart
+
+_LONGEST_ERROR: Final = 80
+#: More than the longest id, type and error need together.
+_PIPE_COLUMNS: Final = 500
+_NOBODY: Final = "Nothing answers at {}. Start a server with `reprise dev`, or name another one with --url."
+
+
+class Refused(CannotStart):
+    """The caller's: there is no such dead letter, or the server does not do it."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class Unreachable(CannotStart):
+    """Nobody's: no server that could be asked."""
+
+    exit_code: ClassVar[int] = 2
+
+
+def list_all(*, url: str, limit: int, as_json: bool) -> int:
+    """Show the newest dead letters."""
+    found: list[dict[str, Any]] = []
+    with _server(url) as http:
+        cursor: str | None = None
+        while len(found) < limit:
+            asked: dict[str, Any] = {"limit": min(limit - len(found), 100)} | ({"cursor": cursor} if cursor else {})
+            page = _answer(http.get("dead-letters", params=asked))
+            found += page["dead_letters"]
+            cursor = page["next"]
+            if cursor is None:
+                break
+    if as_json:
+        print(json.dumps(found, ensure_ascii=False, indent=2))
+    elif found:
+        _print_table(found)
+    if cursor is not None:
+        print(f"There are more than {limit}; --limit shows more of them.", file=sys.stderr)
+    if not found:
+        print("There are no dead letters.", file=sys.stderr)
+    return 0
+
+
+def show(task_id: str, *, url: str) -> int:
+    """Show one as JSON: its input, and how each attempt failed."""
+    with _server(url) as http:
+        found = _answer(http.get(_path(task_id)))
+    print(json.dumps(found, ensure_ascii=False, indent=2))
+    return 0
+
+
+def retry(task_ids: list[str], *, url: str) -> int:
+    """Run their tasks again."""
+    with _server(url) as http:
+        for task_id in task_ids:
+            _answer(http.post(f"{_path(task_id)}/retry"))
+            print(f"Task {task_id} runs again.", file=sys.stderr)
+    return 0
+
+
+def delete(task_ids: list[str], *, url: str) -> int:
+    """Forget them."""
+    with _server(url) as http:
+        for task_id in task_ids:
+            _answer(http.delete(_path(task_id)))
+            print(f"Dead letter {task_id} is deleted.", file=sys.stderr)
+    return 0
+
+
+def _path(task_id: str) -> str:
+    return f"dead-letters/{quote(task_id, safe='')}"
+
+
+@contextmanager
+def _server(url: str) -> Generator[httpx.Client]:
+    base = base_of(url)
+    try:
+        # A proxy for the outside world must not be asked for this machine.
+        is_local = httpx.URL(base).host in {"127.0.0.1", "localhost", "::1"}
+        with httpx.Client(base_url=base, timeout=10, trust_env=not is_local) as http:
+            yield http
+    except httpx.ConnectError:
+        raise Unreachable(_NOBODY.format(base)) from None
+    except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+        raise Unreachable(f"{url!r} is not a URL: {error}. Write it as http://127.0.0.1:8000") from None
+    except httpx.TransportError as error:
+        raise Unreachable(f"The server at {base} did not answer: {error or type(error).__name__}. Try again.") from None
+
+
+def _answer(response: httpx.Response) -> dict[str, Any]:
+    if response.status_code >= 500:
+        raise Unreachable(refusal(response))
+    if response.status_code >= 400:
+        raise Refused(refusal(response))
+    if not response.content:
+        return {}
+    try:
+        return cast("dict[str, Any]", response.json())
+    except ValueError:
+        raise Unreachable(f"What answers at {response.url} is not Reprise. Name its server with --url.") from None
+
+
+def _print_table(found: list[dict[str, Any]]) -> None:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    # An id that is cut off is of no use, however narrow the terminal.
+    table.add_column("TASK", no_wrap=True, min_width=max(len(each["task_id"]) for each in found))
+    for name in ("TYPE", "FAILED AT", "ATTEMPTS", "CODE", "ERROR"):
+        table.add_column(name, no_wrap=True)
+    for each in found:
+        error = " ".join(str(each["error"]).split())[:_LONGEST_ERROR]
+        cells = (each["task_id"], each["type"], each["failed_at"], each["attempts"], each["code"], error)
+        table.add_row(*(_plain(cell) for cell in cells))
+    # A pipe gets whole lines: whoever reads it does not see where a terminal would have ended.
+    Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else _PIPE_COLUMNS).print(table)
+
+
+def _plain(cell: object) -> str:
+    return "".join(character for character in str(cell) if character.isprintable())

@@ -1,0 +1,53 @@
+"""The scripts as typed calls: keys, arguments and the meaning of each reply, with no I/O.
+
+script      what a call is made of.
+lifetimes   how long keys live.
+writing     a task's writer: append, repair.
+publishing  shared streams.
+reading     one look at a stream.
+leases      who may run a task.
+tasks       the rest of a task's life.
+
+A `Call` is built here and sent by `connections.run` or `run_sync`, so asyncio code, threads and tests share one
+contract. The protocol they follow is docs/protocol.md; each .lua file states its KEYS, ARGV and replies.
+"""
+
+from server.streams.calls.leases import Claimed, Postponed, Renewal, claim, release, renew, retry
+from server.streams.calls.lifetimes import Lifetimes
+from server.streams.calls.publishing import publish
+from server.streams.calls.reading import Snapshot, read
+from server.streams.calls.script import Argument, Call, Reply, Script, T, joined, script
+from server.streams.calls.tasks import Created, Ending, amend, create, delete, discard, expire, settle, start
+from server.streams.calls.writing import Batch, WriterCalls
+
+__all__ = [
+    "Argument",
+    "Batch",
+    "Call",
+    "Claimed",
+    "Created",
+    "Ending",
+    "Lifetimes",
+    "Postponed",
+    "Renewal",
+    "Reply",
+    "Script",
+    "Snapshot",
+    "T",
+    "WriterCalls",
+    "amend",
+    "claim",
+    "create",
+    "delete",
+    "discard",
+    "expire",
+    "joined",
+    "publish",
+    "read",
+    "release",
+    "renew",
+    "retry",
+    "script",
+    "settle",
+    "start",
+]

@@ -1,0 +1,45 @@
+"""Appending to shared streams, where the script hands the ids out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from server.streams.calls.lifetimes import Lifetimes
+from server.streams.calls.script import Call, Reply, parse_reply, script
+from server.streams.event import Draft
+from server.streams.ids import EventId
+from server.streams.keys import Keys
+
+
+def publish(
+    keys: Keys,
+    stream: str,
+    drafts: Sequence[Draft],
+    *,
+    token: str,
+    token_ms: int,
+    entropy: int,
+    known: EventId | None,
+    lifetimes: Lifetimes,
+    max_events: int,
+    is_terminal: bool = False,
+    number: int | None = None,
+) -> Call[Reply]:
+    """Append to a shared stream, once per token. `entropy` is random, 0–999; `known` the publisher's last id.
+
+    With `number` once per token and number: a writer has one token and counts its batches, of which it sends one at a
+    time, so Redis need not remember each.
+    Outcomes: stored and repeated with the first id; conflict (token used with another body); closed; exhausted.
+    """
+    events = [text for each in drafts for text in (each.type, each.data)]
+    body = "" if number is not None else _hash([*events, str(is_terminal)])
+    args = (
+        keys.bell(stream), body, entropy, str(known) if known else "", lifetimes.retention_ms, token_ms, max_events,
+        len(drafts), *events, int(is_terminal), "" if number is None else number,
+    )  # fmt: skip
+    return Call(script("publish"), (keys.log(stream), keys.idempotency(stream, token)), args, parse_reply)
+
+
+def _hash(texts: Sequence[str]) -> str:
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:32]

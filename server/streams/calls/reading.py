@@ -1,0 +1,55 @@
+"""One consistent look at a stream: a page of its log, its bounds, and the record of its task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from server.streams.calls.script import Call, script
+from server.streams.event import Event, decode_entries
+from server.streams.ids import ORIGIN, EventId, decode_event_id
+from server.streams.keys import Keys
+from server.streams.names import task_of_stream
+from server.streams.records import StreamRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One consistent look at a stream."""
+
+    #: The page asked for, oldest first.
+    events: tuple[Event, ...]
+    #: The last id the log has given out; None if there is no log.
+    last_id: EventId | None
+    #: Whether the log's last entry is terminal.
+    is_closed: bool
+    #: None if the stream has no record: not a task's, or the task is unknown.
+    record: StreamRecord | None
+    #: Redis' clock, ms since epoch.
+    now_ms: int
+    #: The highest id that anybody ever took out of the middle of the log.
+    deleted_up_to: EventId = ORIGIN
+    #: Whether the log holds every entry it ever had.
+    is_whole: bool = True
+
+
+def read(keys: Keys, stream: str, *, first: EventId, last: EventId | None, limit: int) -> Call[Snapshot]:
+    """Read up to `limit` events from `first` on, `first` included, up to `last`; fewer, about 1 MiB, of large ones."""
+
+    def parse(raw: Sequence[Any]) -> Snapshot:
+        rows, last_id, closed, record, now, deleted, whole = raw
+        return Snapshot(
+            decode_entries(rows),
+            decode_event_id(last_id) if last_id else None,
+            closed == b"1",
+            StreamRecord.decode(record) if record else None,
+            int(now),
+            decode_event_id(deleted),
+            whole == b"1",
+        )
+
+    task_id = task_of_stream(stream)
+    log = keys.log(stream)
+    args = (str(first), str(last) if last else "+", limit, int(task_id is not None))
+    return Call(script("read"), (log, log if task_id is None else keys.record(task_id)), args, parse)

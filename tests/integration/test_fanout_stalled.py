@@ -1,0 +1,142 @@
+"""`stalled`: readers learn that a task's worker is missed, from any replica, and are told nothing that is not so."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from server.fanout import Start
+from server.fanout.life import Life, LifeWatch
+from server.streams.connections import AsyncClient, execute
+from server.streams.keys import Keys
+from server.streams.log import Log, Sign
+from server.streams.records import Status, rfc3339
+from tests.support.live_side import live_side
+from tests.support.log_hand import LIFETIMES, Hand, drafts
+
+STREAM = "tasks.a"
+
+
+@pytest.mark.parametrize("start", [Start(), Start(all_attempts=True), Start(at="latest")])
+async def test_readers_of_any_replica_are_told_once_when_the_lease_has_run_out(
+    redis_url: str, keys: Keys, hand: Hand, start: Start
+):
+    record = await hand.running(lease_ms=700)
+    async with live_side(redis_url, keys) as one, live_side(redis_url, keys) as other:
+        readers = [await one.read(STREAM, start), await one.read(STREAM, start), await other.read(STREAM, start)]
+        await hand.append(record, 1, drafts("1"))
+        for reader in readers:
+            (stalled,) = await reader.until("stalled")
+            assert not stalled.id
+            until = (await hand.fields())["lease_until"]
+            assert json.loads(stalled.data) == {"stream": STREAM, "since": rfc3339(until)}
+            assert reader.types[-2:] == ["t", "stalled"]
+        late = await other.read(STREAM, start)
+        await late.until("stalled")
+        new = await hand.claimed(nonce="n2")
+        await hand.append(new, 1, drafts("2"), nonce="n2")
+        for reader in (*readers, late):
+            await reader.until("t", count=1 if reader is late and start.at else 2)
+            assert reader.types.count("stalled") == 1
+
+
+async def test_a_reader_that_comes_when_the_worker_is_long_dead_is_told_too(redis_url: str, keys: Keys, hand: Hand):
+    await hand.running(lease_ms=0)
+    async with live_side(redis_url, keys) as side:
+        reader = await side.read(STREAM)
+        await reader.until("stalled")
+        assert reader.types == ["attempt", "stalled"]
+
+
+async def test_it_is_told_again_when_the_next_worker_is_lost_too(redis_url: str, keys: Keys, hand: Hand):
+    await hand.running(lease_ms=0)
+    async with live_side(redis_url, keys) as side:
+        reader = await side.read(STREAM)
+        await reader.until("stalled")
+        await hand.claimed(nonce="n2", lease_ms=600)
+        await reader.until("stalled", count=2)
+        assert reader.types == ["attempt", "stalled", "attempt", "stalled"]
+
+
+async def test_a_renewed_lease_a_pending_and_an_ended_task_miss_nobody(redis_url: str, keys: Keys, hand: Hand):
+    record = await hand.running(lease_ms=700)
+    await hand.create("waiting")
+    async with live_side(redis_url, keys) as side:
+        reader, waiting = await side.read(STREAM), await side.read("tasks.waiting")
+        for _ in range(6):
+            await asyncio.wait({reader._task}, timeout=0.25)
+            await hand.renew(lease_ms=700)
+        await hand.finish(record, 1)
+        await reader.end()
+        assert reader.types == ["attempt", "complete"]
+        assert waiting.types == ["position"]
+
+
+async def test_nobody_is_missed_before_this_process_has_been_in_touch_for_a_lease(
+    client: AsyncClient, keys: Keys, hand: Hand
+):
+    """After an outage every lease has run out, and every worker lives: they renew first."""
+    await hand.running(lease_ms=0)
+    tail = Told(STREAM)
+    tail.life.look_at = 0.0
+    watch = LifeWatch(
+        Log(client, keys, lifetimes=LIFETIMES, max_events=0), lambda: [tail], lease_seconds=60, may_judge=lambda: True
+    )
+    await watch.look_once()
+    await watch.look_once()
+    assert (tail.wakes, tail.life.stalled_since_ms) == (0, None)
+
+
+async def test_a_thousand_watched_tasks_take_a_look_each_per_lease_in_few_round_trips(
+    client: AsyncClient, keys: Keys, hand: Hand
+):
+    tails = [Told(f"tasks.t{number}") for number in range(1000)]
+    for number, tail in enumerate(tails):
+        await execute(client, "HSET", keys.record(f"t{number}"), "status", "running", "lease_until", 1)
+        await execute(client, "PEXPIRE", keys.record(f"t{number}"), 60_000)
+        tail.life.look_at = 0.0
+    watch = LifeWatch(
+        Log(client, keys, lifetimes=LIFETIMES, max_events=0), lambda: tails, lease_seconds=60, may_judge=lambda: False
+    )
+    before = await _commands(client)
+    await watch.look_once()
+    assert await _commands(client) - before <= 1000 + 5 + 2
+
+
+@pytest.mark.parametrize(
+    ("status", "left_ms", "may_judge", "is_stalled", "look_in"),
+    [
+        (Status.RUNNING, 5000, True, False, 5.05),
+        (Status.RUNNING, 0, True, True, 15.0),
+        (Status.RUNNING, -9000, False, False, 0.0),
+        (Status.PENDING, -9000, True, False, 15.0),
+        (Status.COMPLETED, -9000, True, False, float("inf")),
+    ],
+)
+def test_what_the_record_says_of_the_writer(
+    status: Status, left_ms: int, may_judge: bool, is_stalled: bool, look_in: float
+):
+    life = Life(15.0)
+    changed = life.note(Sign(status, 1000, left_ms), now=100.0, may_judge=may_judge)
+    assert changed == is_stalled == (life.stalled_since_ms == 1000)
+    assert life.look_at == pytest.approx(100 + look_in)
+
+
+class Told:
+    """A tail that counts its wakes."""
+
+    def __init__(self, stream: str) -> None:
+        self.stream = stream
+        self.life = Life(60)
+        self.wakes = 0
+
+    def wake(self) -> None:
+        self.wakes += 1
+
+
+async def _commands(client: AsyncClient) -> int:
+    info: Any = await execute(client, "INFO", "stats")
+    return int(info["total_commands_processed"])

@@ -1,0 +1,97 @@
+"""`on_disconnect="cancel"`: a task ends when its last reader anywhere has gone for longer than the grace period."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from server.streams.connections import AsyncClient, execute
+from server.streams.keys import Keys
+from server.streams.presence import Presence
+from server.streams.tasks import NewTask
+from tests.support.event_reader import reading
+from tests.support.played_worker import FLEETING, FREE, PlayedWorker
+from tests.support.tasks import store_over
+from tests.support.waiting import wait_until
+from tests.support.web import Web, serving
+
+GRACE_SECONDS = 1.5
+
+
+@pytest.fixture
+async def replicas(redis_url: str, worker: PlayedWorker) -> AsyncIterator[tuple[Web, Web]]:
+    await worker.offer(FREE, FLEETING)
+    async with (
+        serving(redis_url, disconnect_grace_seconds=GRACE_SECONDS) as one,
+        serving(redis_url, disconnect_grace_seconds=GRACE_SECONDS) as other,
+    ):
+        await one.until_ready()
+        await other.until_ready()
+        yield one, other
+
+
+async def status(web: Web, task_id: str) -> str:
+    return (await web.client.get(f"/tasks/{task_id}")).json()["status"]
+
+
+async def until_cancelled(web: Web, task_id: str) -> None:
+    async def is_cancelled() -> bool:
+        return await status(web, task_id) == "cancelled"
+
+    await wait_until(is_cancelled, description="the task is cancelled", timeout=10)
+
+
+async def test_a_task_whose_last_reader_has_gone_is_cancelled_after_the_grace(replicas: tuple[Web, Web]) -> None:
+    one, other = replicas
+    task_id = (await one.create("fleeting"))["id"]
+    async with reading(one.client, f"/tasks/{task_id}/events") as first:
+        await first.until("position")
+        async with reading(other.client, f"/tasks/{task_id}/events") as second:
+            await second.until("position")
+    await until_cancelled(one, task_id)
+
+
+async def test_who_comes_back_to_another_replica_within_the_grace_keeps_the_task(replicas: tuple[Web, Web]) -> None:
+    one, other = replicas
+    task_id = (await one.create("fleeting"))["id"]
+    async with reading(one.client, f"/tasks/{task_id}/events") as first:
+        await first.until("position")
+    async with reading(other.client, f"/tasks/{task_id}/events") as second:
+        await second.until("position")
+        # Longer than the period that began when the first one left.
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(2 * GRACE_SECONDS):
+                await second.next()
+        assert await status(one, task_id) == "pending"
+    await until_cancelled(one, task_id)
+
+
+async def test_others_run_on_and_so_does_what_nobody_ever_followed(replicas: tuple[Web, Web]) -> None:
+    one, _ = replicas
+    lasting, alone = (await one.create("free"))["id"], (await one.create("fleeting"))["id"]
+    fleeting = (await one.create("fleeting"))["id"]
+    for task_id in (lasting, fleeting):
+        async with reading(one.client, f"/tasks/{task_id}/events") as reader:
+            await reader.until("position")
+    await until_cancelled(one, fleeting)
+    assert [await status(one, task_id) for task_id in (lasting, alone)] == ["pending", "pending"]
+
+
+async def test_the_reader_of_a_server_that_was_killed_is_missed_and_given_the_grace(
+    client: AsyncClient, keys: Keys
+) -> None:
+    """Nobody noted its leaving: the reaper of another server finds that nobody listens, and begins the period."""
+    store = store_over(client, keys)
+    presence = Presence(client, keys, store, grace_seconds=0.05)
+    task_id = (await store.create(NewTask("t", {}, on_disconnect="cancel"))).id
+    await presence.judge(await store.get(task_id))
+    assert (await store.get(task_id)).unfollowed_since_ms is None
+    await presence.came(f"tasks.{task_id}")
+    await presence.judge(await store.get(task_id))
+    found = await store.get(task_id)
+    assert (found.status.value, (found.unfollowed_since_ms or 0) > 0) == ("pending", True)
+    await execute(client, "HSET", keys.record(task_id), "unfollowed_since", 1)
+    await presence.judge(await store.get(task_id))
+    assert (await store.get(task_id)).status.value == "cancelled"

@@ -1,0 +1,276 @@
+"""A state machine of workers that die at every step: each task ends exactly once, or is a dead letter once.
+
+Hypothesis draws who does what next: claim, renew, fail, finish, hand back, crash between any two steps, wake up as a
+zombie, cancel, promote, reap, wait. All of it is the product's own scripts on a real server; only time is the model's.
+It must fail when the conditional renewal or the fence is taken out: see the last test.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
+
+from server.streams import calls
+from server.streams.calls import Batch, Call, Ending, Lifetimes, T, WriterCalls
+from server.streams.delayed import due_call, member_of, promote_call
+from server.streams.event import CANCELLED, Draft
+from server.streams.ids import EventId
+from server.streams.keys import Keys
+from server.streams.records import TaskRecord
+from tests.model.scripts import MICROSECONDS_KEY, SECONDS_KEY, Cut, model_scripts
+from tests.model.world import Server
+
+TASK = "t"
+LEASE_MS = 3000
+MAX_ATTEMPTS = 3
+LIFETIMES = Lifetimes()
+KEYS = Keys()
+_TERMINAL = {"complete", "error", "cancelled"}
+_WORKERS = st.sampled_from(["A", "B", "C"])
+
+
+@dataclass(slots=True)
+class Claim:
+    """What a worker process knows of the task it runs."""
+
+    record: TaskRecord
+    nonce: str
+    #: By the worker's own clock, which is Redis' here.
+    fresh_until: int
+    sequence: int = 0
+    is_over: bool = False
+
+
+@dataclass
+class Bench:
+    """The server, the model's clock, and who holds what."""
+
+    server: Server
+    now_ms: int = 1_800_000_000_000
+    nonces: int = 0
+    claims: dict[str, Claim] = field(default_factory=dict[str, Claim])
+
+    def send(self, *command: Any) -> Any:
+        clock = ("MSET", SECONDS_KEY, self.now_ms // 1000, MICROSECONDS_KEY, self.now_ms % 1000 * 1000)
+        reply = self.server.requests.many([clock, command])[1]
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+    def run(self, call: Call[T]) -> T:
+        return call.parse(self.send("EVAL", call.script.text, *call.tail()))
+
+    def record(self) -> dict[str, str]:
+        raw = self.send("HGETALL", KEYS.record(TASK))
+        return {raw[at].decode(): raw[at + 1].decode() for at in range(0, len(raw), 2)}
+
+
+class LivesOfTasks(RuleBasedStateMachine):
+    """One task, three worker processes."""
+
+    server: ClassVar[Server]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bench = Bench(self.server)
+        self.bench.send("FLUSHALL")
+        values = {
+            "type": "x", "title": "x", "input": "{}", "queue": "q", "max_attempts": str(MAX_ATTEMPTS), "queued": "1",
+        }  # fmt: skip
+        self.bench.run(calls.create(KEYS, TASK, body="b", values=values, lifetimes=LIFETIMES))
+
+    @rule(worker=_WORKERS)
+    def claim(self, worker: str) -> None:
+        bench = self.bench
+        bench.nonces += 1
+        nonce = f"{worker}{bench.nonces}"
+        before = bench.record()
+        call = calls.claim(
+            KEYS, TASK, nonce=nonce, worker=worker, lease_ms=LEASE_MS, entropy=bench.nonces % 1000,
+            lifetimes=LIFETIMES, may_take_expired=True,
+        )  # fmt: skip
+        claimed = bench.run(call)
+        if claimed.record is None:
+            self.look()
+            return
+        for each in bench.claims.values():
+            held = each.fresh_until > bench.now_ms and not each.is_over
+            assert not held or before["status"] != "running", "a task was taken from a worker with a fresh lease"
+        bench.claims[worker] = Claim(claimed.record, nonce, bench.now_ms + LEASE_MS)
+        self.look()
+
+    @rule(worker=_WORKERS)
+    def renew(self, worker: str) -> None:
+        claim = self.bench.claims.get(worker)
+        if claim is None or claim.is_over:
+            return
+        stored = EventId(claim.record.generation, claim.sequence)
+        call = calls.renew(KEYS, TASK, nonce=claim.nonce, lease_ms=LEASE_MS, lifetimes=LIFETIMES, stored=stored)
+        if self.bench.run(call).outcome == "renewed":
+            claim.fresh_until = self.bench.now_ms + LEASE_MS
+            newest = max(each.record.generation for each in self.bench.claims.values())
+            assert claim.record.generation == newest, "a zombie renewed its lease"
+        else:
+            claim.is_over = True
+        self.look()
+
+    @rule(worker=_WORKERS, count=st.integers(1, 3))
+    def emit(self, worker: str, count: int) -> None:
+        self._append(worker, [Draft("token", "{}")] * count, {})
+
+    @rule(worker=_WORKERS)
+    def finish(self, worker: str) -> None:
+        self._append(worker, [Draft("complete", '{"result":1}')], {"status": "completed", "end": '{"result":1}'})
+
+    @rule(worker=_WORKERS)
+    def fail(self, worker: str) -> None:
+        """As `Attempt._fail`: put off while attempts are left, else ended as a dead letter."""
+        claim = self.bench.claims.get(worker)
+        if claim is None or claim.is_over:
+            return
+        if not claim.record.has_attempts_left:
+            end = '{"error":"e","code":"task_failed"}'
+            self._append(worker, [Draft("error", end)], {"status": "failed", "end": end, "dead": "1"})
+            return
+        call = calls.retry(
+            KEYS, TASK, nonce=claim.nonce, delay_ms=1000, error="e", code="task_failed", lifetimes=LIFETIMES
+        )
+        first = self.bench.run(call)
+        assert self.bench.run(call) == first, "a repeated request got another answer"
+        claim.is_over = first.outcome != "cancelled"
+        if first.outcome == "postponed":
+            self.bench.send("ZADD", KEYS.delayed("q"), first.not_before_ms, member_of("x", TASK))
+        self.look()
+
+    @rule(worker=_WORKERS)
+    def hand_back(self, worker: str) -> None:
+        claim = self.bench.claims.get(worker)
+        if claim is not None and not claim.is_over:
+            self.bench.run(calls.release(KEYS, TASK, nonce=claim.nonce))
+            claim.is_over = True
+            self.look()
+
+    @rule(worker=_WORKERS)
+    def crash(self, worker: str) -> None:
+        self.bench.claims.pop(worker, None)
+
+    @rule()
+    def cancel(self) -> None:
+        call = calls.settle(
+            KEYS, TASK, Ending("cancelled", CANCELLED, "{}"), mode="cancel", entropy=self.bench.nonces % 1000,
+            lifetimes=LIFETIMES, may_judge_expired=True,
+        )  # fmt: skip
+        self.bench.run(call)
+        self.look()
+
+    @rule()
+    def reap(self) -> None:
+        self.bench.run(calls.expire(KEYS, TASK, entropy=self.bench.nonces % 1000, lifetimes=LIFETIMES))
+        self.look()
+
+    @rule()
+    def promote(self) -> None:
+        found = self.bench.run(due_call(KEYS, "q", limit=10))
+        if found.members:
+            entries = self.bench.run(promote_call(KEYS, "q", "x", [TASK]))
+            again = self.bench.run(promote_call(KEYS, "q", "x", [TASK]))
+            assert (bool(entries[0]), again) == (True, ("",)), "a task was promoted twice"
+
+    @rule(seconds=st.sampled_from([0.5, 1.5, 4.0]))
+    def wait(self, seconds: float) -> None:
+        self.bench.now_ms += int(seconds * 1000)
+
+    def _append(self, worker: str, drafts: Sequence[Draft], values: dict[str, str]) -> None:
+        claim = self.bench.claims.get(worker)
+        if claim is None or claim.is_over:
+            return
+        if claim.fresh_until <= self.bench.now_ms:  # a writer renews before it writes
+            self.renew(worker)
+            if claim.is_over:
+                return
+        ends = drafts[0].type in _TERMINAL
+        made = WriterCalls(
+            KEYS, TASK, generation=claim.record.generation, nonce=claim.nonce, lease_ms=LEASE_MS, lifetimes=LIFETIMES
+        )
+        batch = Batch(claim.record.generation, claim.sequence + 1, drafts, is_terminal=ends)
+        call = made.append(batch, expected=EventId(claim.record.generation, claim.sequence), values=values)
+        if self.bench.run(call).outcome == "stored":
+            claim.sequence += len(drafts)
+            claim.is_over = ends
+        else:
+            claim.is_over = True
+        self.look()
+
+    def look(self) -> None:
+        """What must hold whatever was done."""
+        record = self.bench.record()
+        rows = self.bench.send("XRANGE", KEYS.log(f"tasks.{TASK}"), "-", "+")
+        types = [dict(zip(fields[::2], fields[1::2], strict=True))[b"e"].decode() for _, fields in rows]
+        ends = [each for each in types if each in _TERMINAL]
+        assert len(ends) <= 1, f"the task ended more than once: {types}"
+        assert not ends or types[-1] in _TERMINAL, f"something was written behind the end: {types}"
+        is_ended = record["status"] in {"completed", "failed", "cancelled"}
+        assert is_ended == bool(ends), f"record and log disagree: {record['status']} and {types}"
+        assert ("dead" in record) == (record["status"] == "failed"), "given up, and no dead letter, or the reverse"
+        assert int(record["spent"]) <= MAX_ATTEMPTS, "more attempts than allowed"
+        generations = [int(raw.split(b"-")[0]) for raw, _ in rows]
+        assert generations == sorted(generations)
+        errors = [json.loads(line)["attempt"] for line in record.get("errors", "").split("\n") if line]
+        assert len(set(errors)) == len(errors), f"an attempt failed twice: {errors}"
+
+    def teardown(self) -> None:
+        """Whatever has happened, workers that stay alive bring the task to its end."""
+        self.bench.claims.clear()
+        for _ in range(3 * MAX_ATTEMPTS):
+            self.bench.now_ms += 2 * LEASE_MS
+            self.promote()
+            self.claim("A")
+            self.finish("A")
+        self.look()
+        assert self.bench.record()["status"] in {"completed", "failed", "cancelled"}, "the task never ended"
+
+
+def play(server: Server, cuts: Sequence[Cut], *, examples: int) -> None:
+    machine = type("Machine", (LivesOfTasks,), {"server": server})
+    phases = [Phase.generate] if cuts else [Phase.generate, Phase.shrink]
+    with model_scripts(cuts):
+        run_state_machine_as_test(
+            machine,
+            settings=settings(
+                max_examples=examples,
+                stateful_step_count=30,
+                deadline=None,
+                database=None,
+                derandomize=True,
+                phases=phases,
+                suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
+            ),
+        )
+
+
+def test_every_task_ends_once_or_is_a_dead_letter_once(model_server: Server):
+    play(model_server, (), examples=150)
+
+
+@pytest.mark.parametrize(
+    ("cut", "seen"),
+    [
+        (
+            Cut("renew", "if found[1] ~= ARGV[1] or found[2] ~= 'running' then", "if false then"),
+            "a zombie renewed its lease|fresh lease",
+        ),
+        (Cut("retry", "if status ~= 'running' or found[2] ~= nonce then", "if false then"), "."),
+        (Cut("claim", "if status == 'running' and lease_until > now then", "if false then"), "fresh lease"),
+    ],
+    ids=["renewal", "fence of a retry", "lease"],
+)
+def test_without_the_condition_a_promise_is_broken(model_server: Server, cut: Cut, seen: str):
+    with pytest.raises(AssertionError, match=seen):
+        play(model_server, [cut], examples=400)

@@ -1,0 +1,64 @@
+"""One lane, and so one connection, for all streams of one Redis that an event loop has open.
+
+Invariant: a lane is closed with the last handle that took it, and no lane is used over a fork: two processes would
+write on one socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+from weakref import WeakKeyDictionary
+
+from server.streams.bulk import open_bulk
+from server.streams.connections import AsyncClient, connect
+from server.streams.lane import Lane
+
+_CLIENT_NAME: Final = "reprise-stream"
+
+
+@dataclass(slots=True)
+class SharedLane:
+    """A lane and how many hold it."""
+
+    lane: Lane
+    client: AsyncClient
+    address: tuple[int, str]
+    holders: int = 0
+
+
+class _Lanes(threading.local):
+    """Those of this thread's event loops, by process and address: a loop never leaves its thread."""
+
+    def __init__(self) -> None:
+        self.of_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[int, str], SharedLane]] = (
+            WeakKeyDictionary()
+        )
+
+
+_lanes: Final = _Lanes()
+
+
+def take_lane(redis_url: str) -> SharedLane:
+    """The lane of the running loop to that Redis. Nothing is dialled before something is to be sent."""
+    mine = _lanes.of_loop.setdefault(asyncio.get_running_loop(), {})
+    address = (os.getpid(), redis_url)
+    found = mine.get(address)
+    if found is None:
+        client = connect(redis_url, name=_CLIENT_NAME)
+        found = mine[address] = SharedLane(Lane(partial(open_bulk, client)), client, address)
+    found.holders += 1
+    return found
+
+
+async def give_back(shared: SharedLane) -> None:
+    """The same loop needs it no more."""
+    shared.holders -= 1
+    if shared.holders == 0:
+        del _lanes.of_loop[asyncio.get_running_loop()][shared.address]
+        await shared.lane.aclose()
+        await shared.client.aclose()
