@@ -15,7 +15,7 @@ from typing import Any, Final, cast
 
 from server.streams import calls
 from server.streams.connections import AsyncClient, SyncClient, execute, execute_many, execute_sync, run
-from server.streams.delayed import place
+from server.streams.delayed import leave, place
 from server.streams.errors import LogUnavailable
 from server.streams.keys import Keys
 from server.streams.records import TaskRecord
@@ -38,6 +38,13 @@ async def enqueue(client: AsyncClient, keys: Keys, record: TaskRecord) -> str:
     raw: bytes = await execute(client, "XADD", _stream_of(keys, record), "*", "task", record.id)
     await run(client, calls.amend(keys, record.id, {"queue_entry": raw.decode()}))
     return raw.decode()
+
+
+async def enqueue_early(client: AsyncClient, keys: Keys, record: TaskRecord) -> None:
+    """The same for a task that may still have a place in the delayed set, which it loses in the same step."""
+    added = ("XADD", _stream_of(keys, record), "*", "task", record.id)
+    replies = await execute_many(client, [added, leave(keys, record)], in_one_step=True)
+    await run(client, calls.amend(keys, record.id, {"queue_entry": replies[0].decode()}))
 
 
 async def has_entry(client: AsyncClient, keys: Keys, record: TaskRecord) -> bool:

@@ -16,11 +16,11 @@ from typing import Final
 
 from server.streams.connections import AsyncClient
 from server.streams.dead_letters import DeadLetters
-from server.streams.delayed import is_postponed, postpone
+from server.streams.delayed import due_at_ms, postpone
 from server.streams.errors import StreamsError
 from server.streams.keys import Keys
 from server.streams.presence import Presence
-from server.streams.ready import enqueue, has_entry
+from server.streams.ready import enqueue_early, has_entry
 from server.streams.records import Status, TaskRecord
 from server.streams.tasks import TaskStore
 
@@ -100,13 +100,21 @@ class Reaper:
             return
         if record.status is Status.RUNNING and not self._is_lost(record):
             return
-        if await has_entry(self._client, self._keys, record) or await is_postponed(self._client, self._keys, record):
+        if await has_entry(self._client, self._keys, record) or await self._waits_rightly(record):
             return
         _log.info("Task %s had neither lease nor queue entry; it is queued again", record.id)
         if record.status is Status.PENDING and record.not_before_ms > time() * 1000:
             await postpone(self._client, self._keys, record, not_before_ms=record.not_before_ms)
         else:
-            await enqueue(self._client, self._keys, record)
+            await enqueue_early(self._client, self._keys, record)
+
+    async def _waits_rightly(self, record: TaskRecord) -> bool:
+        """Whether it has a place in the delayed set, and not for longer than its record says.
+
+        Longer, if whoever was asked to start it now died between the record and the queue.
+        """
+        due_ms = await due_at_ms(self._client, self._keys, record)
+        return due_ms is not None and due_ms <= max(record.not_before_ms, time() * 1000)
 
     def _is_lost(self, record: TaskRecord) -> bool:
         return self._may_judge_expired() and _is_expired(record)

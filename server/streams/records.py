@@ -214,7 +214,7 @@ class TaskRecord:
             "progress": self.progress,
             "result": end.get("result") if self.status is Status.COMPLETED else None,
             "error": end.get("error") if self.status is Status.FAILED else None,
-            "not_before": rfc3339(self.values.get("not_before")),
+            "not_before": rfc3339(self.values.get("not_before")) if self.status is Status.PENDING else None,
             "last_event_id": self.values.get("last_id"),
             "created_at": rfc3339(self.values.get("created_at")),
             "updated_at": rfc3339(self.values.get("updated_at")),

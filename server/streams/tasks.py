@@ -18,11 +18,12 @@ from server.streams import calls
 from server.streams.announcements import Announcer
 from server.streams.calls import Ending, Lifetimes, Reply
 from server.streams.connections import AsyncClient, execute, execute_many, run
+from server.streams.delayed import postpone, withdraw
 from server.streams.errors import Conflict, Unknown
 from server.streams.event import CANCELLED, encode_json
 from server.streams.keys import Keys
 from server.streams.names import parse_task_id
-from server.streams.ready import enqueue
+from server.streams.ready import enqueue, enqueue_early
 from server.streams.records import Status, TaskRecord
 from server.streams.registry import TaskType
 
@@ -46,6 +47,9 @@ class NewTask:
     #: The rest of its type's policy that others than its worker have to know; see `TaskType`.
     on_worker_lost: str = "retry"
     on_disconnect: str = "continue"
+    #: When it may begin: so long from now by Redis' clock, or not before a moment, ms since epoch. One of them at most.
+    delay_ms: int = 0
+    not_before_ms: int = 0
 
     @classmethod
     def of(cls, task_type: TaskType, input: dict[str, Any], *, max_attempts: int, **given: Any) -> NewTask:
@@ -97,8 +101,18 @@ class TaskStore:
         values = _values(new)
         # Of what the caller asked for: a worker that comes back with other defaults makes no other request of it.
         asked = {name: value for name, value in values.items() if name not in _POLICY}
+        if new.delay_ms or new.not_before_ms:
+            asked["begin"] = f"{new.delay_ms} {new.not_before_ms}"
         body = hashlib.sha256(encode_json(asked, what="The task").encode()).hexdigest()[:32]
-        call = calls.create(self._keys, task_id, body=body, values=values, lifetimes=self._lifetimes)
+        call = calls.create(
+            self._keys,
+            task_id,
+            body=body,
+            values=values,
+            lifetimes=self._lifetimes,
+            delay_ms=new.delay_ms,
+            not_before_ms=new.not_before_ms,
+        )
         created = await run(self._client, call)
         if created.record is None:
             raise Conflict("This Idempotency-Key was used with another request. Use a new key for a new request.")
@@ -106,7 +120,7 @@ class TaskStore:
         if record.status is Status.DELETED:
             raise Conflict("The task made with this Idempotency-Key was deleted. Use a new key for a new task.")
         if record.status is Status.PENDING and record.is_queued and "queue_entry" not in record.values:
-            await enqueue(self._client, self._keys, record)
+            await self._hand_over(record)
         if created.outcome == "created":
             await self._announcer.created(record)
         return record
@@ -136,14 +150,17 @@ class TaskStore:
         ]
 
     async def start(self, task_id: str, *, rerun_of: int | None = None) -> TaskRecord:
-        """Let a pending task run, or an ended one again if `rerun_of` is its newest attempt. Raises `Unknown`."""
+        """Let a pending task run, or an ended one again if `rerun_of` is its newest attempt. Raises `Unknown`.
+
+        One that was put off when it was created runs now; one that waits to be tried again keeps its pause.
+        """
         await self.get(task_id)
         await self._index(task_id, only_unfinished=True)
         reply = await run(self._client, calls.start(self._keys, task_id, rerun_of=rerun_of, lifetimes=self._lifetimes))
         record = await self.get(task_id)
         if reply.outcome == "started":
             await execute(self._client, "ZREM", self._keys.dead_index, task_id)
-            await enqueue(self._client, self._keys, record)
+            await enqueue_early(self._client, self._keys, record)
             await self._announcer.updated(record, to_system=True)
         return record
 
@@ -154,6 +171,8 @@ class TaskStore:
         record = await self.get(task_id)
         if reply.outcome == "settled":
             await self._announcer.updated(record, to_system=True)
+            if record.not_before_ms:
+                await withdraw(self._client, self._keys, record)
         return record
 
     async def settle(self, task_id: str, ending: Ending, *, mode: str) -> Reply:
@@ -216,6 +235,13 @@ class TaskStore:
     async def restore_index(self, task_id: str) -> None:
         """Put a running task back on the indexes, after Redis lost them."""
         await self._index(task_id)
+
+    async def _hand_over(self, record: TaskRecord) -> None:
+        """Put a new task where workers look for it, or where it waits for its time."""
+        if record.not_before_ms:
+            await postpone(self._client, self._keys, record, not_before_ms=record.not_before_ms)
+        else:
+            await enqueue(self._client, self._keys, record)
 
     async def _index(self, task_id: str, *, only_unfinished: bool = False) -> None:
         # Before the record: a record without an index entry would never be found by the reaper.

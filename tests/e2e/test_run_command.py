@@ -106,6 +106,24 @@ async def test_a_lost_answer_is_asked_for_again_under_the_same_key(tmp_path: Pat
     assert [text.count('{"type":"demo","input":{"a":2}}') for text in script.asked[:3]] == [1, 1, 1]
 
 
+async def test_a_delay_is_asked_for_and_its_end_is_shown(tmp_path: Path):
+    async with scripted(
+        answer("202 Accepted", TASK | {"not_before": "2026-11-26T10:00:00.000Z"}),
+        STREAM_HEAD + frame("1-1", "complete", {"result": None}),
+    ) as (script, url):
+        code, _, errors = await reprise(tmp_path, "run", "demo", "--delay", "2.5", "--url", url)
+    assert code == 0
+    assert '"delay":2.5' in script.asked[0]
+    assert "begins at 2026-11-2" in errors
+
+
+async def test_a_delay_that_is_none_is_one_sentence_with_exit_code_2(tmp_path: Path):
+    for text in ("-1", "nan", "inf"):
+        code, out, errors = await reprise(tmp_path, "run", "demo", "--delay", text)
+        assert (code, out, errors.count("\n")) == (2, "", 1)
+        assert errors.startswith("reprise: --delay is ")
+
+
 async def test_a_failed_task_is_told_with_exit_code_1(tmp_path: Path):
     async with scripted(
         answer("202 Accepted", TASK),

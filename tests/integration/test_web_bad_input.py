@@ -54,7 +54,7 @@ def problem(response: httpx.Response, status: int) -> dict[str, Any]:
         ({"type": "free", "title": "a\x07b"}, "#/title", "control characters"),
         ({"type": "free", "execute": "no"}, "#/execute", "true or false"),
         ({"type": "free", "inptu": {}}, "#/inptu", "Did you mean 'input'?"),
-        ({"type": "free", "zzz": {}}, "#/zzz", "Known are execute, input, title, type"),
+        ({"type": "free", "zzz": {}}, "#/zzz", "Known are delay, execute, input, not_before"),
     ],
 )
 @pytest.mark.parametrize("accept", ["application/json", "text/event-stream"])
