@@ -1,7 +1,7 @@
-"""What a task's author decides about its failures: how often, after what, and how soon it is tried again. Pure.
+"""What a task's author decides about how it is run: where, how often, after what, and how soon it is tried again. Pure.
 
 Times and random numbers are passed in. What others than the worker have to know of it (`max_attempts`,
-`on_worker_lost`, `on_disconnect`) is published with the type and kept in each record.
+`on_worker_lost`, `on_disconnect`, `queue`) is published with the type and kept in each record.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from math import inf
 from typing import Final, Literal, TypeVar, cast, get_args
 
 from server.streams.errors import InvalidInput
+from server.streams.names import parse_queue_name
 from workers.failures import TaskError
 
 T = TypeVar("T")
@@ -56,6 +57,8 @@ class Policy:
     #: None for every `Exception` but those that would only be raised again: see `retries`.
     retry_on: tuple[type[BaseException], ...] | None = None
     no_retry_on: tuple[type[BaseException], ...] = ()
+    #: Where its tasks go unless whoever creates one says otherwise.
+    queue: str = "default"
 
     def retries(self, error: BaseException) -> bool:
         """Whether another attempt may succeed where this one ended with the error.
@@ -79,6 +82,7 @@ def make_policy(
     on_disconnect: object = "continue",
     retry_on: object = None,
     no_retry_on: object = (),
+    queue: object = "default",
 ) -> Policy:
     """The policy that somebody wrote down. Raises `ValueError` with a sentence about what cannot be one."""
     return Policy(
@@ -89,6 +93,7 @@ def make_policy(
         _one_of("on_disconnect", on_disconnect, get_args(OnDisconnect)),
         None if retry_on is None else _classes("retry_on", retry_on),
         _classes("no_retry_on", no_retry_on),
+        _queue(queue),
     )
 
 
@@ -96,6 +101,13 @@ def _attempts(value: object) -> int | None:
     if value is None or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _MOST_ATTEMPTS):
         return value
     raise ValueError(f"max_attempts is {value!r}. Use a number from 1 to {_MOST_ATTEMPTS}, or leave it out.")
+
+
+def _queue(value: object) -> str:
+    try:
+        return parse_queue_name(value if isinstance(value, str) else "")
+    except InvalidInput as error:
+        raise ValueError(f"queue is {value!r}. {str(error).partition('. ')[2]}") from None
 
 
 def _backoff(value: object) -> Backoff:

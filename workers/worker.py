@@ -50,6 +50,7 @@ class WorkerOptions:
 
     #: Unique to this process: a name and a nonce.
     name: str
+    #: The most urgent first.
     queues: tuple[str, ...]
     concurrency: int
     lease_seconds: float

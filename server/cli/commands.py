@@ -127,6 +127,10 @@ def worker(context: typer.Context) -> None:
 def run_task(
     type: Annotated[str, typer.Argument(help="Type of the task, as in GET /task-types.", metavar="TYPE")],
     input: Annotated[str, typer.Option(help="Input of the task, a JSON object.", metavar="JSON")] = "{}",
+    queue: Annotated[
+        str | None,
+        typer.Option(help="Queue to put it into. [default: that of its type]", metavar="NAME", show_default=False),
+    ] = None,
     delay: Annotated[
         float | None,
         typer.Option(help="Begin after so many seconds, 0 to 31622400.", metavar="SECONDS", show_default=False),
@@ -146,7 +150,7 @@ def run_task(
     """
     from server.cli.run import run_and_follow
 
-    raise typer.Exit(run_and_follow(type, input, url=url or _url_of_settings(), delay=delay))
+    raise typer.Exit(run_and_follow(type, input, url=url or _url_of_settings(), queue=queue, delay=delay))
 
 
 dead_letters = typer.Typer(

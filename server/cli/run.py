@@ -40,11 +40,11 @@ class NotStarted(CannotStart):
     exit_code = 2
 
 
-def run_and_follow(type: str, input: str, *, url: str, delay: float | None = None) -> int:
+def run_and_follow(type: str, input: str, *, url: str, queue: str | None = None, delay: float | None = None) -> int:
     """Start a task and show it until its end; returns the exit code. Raises `NotStarted`."""
     if delay is not None and not 0 <= delay < inf:
         raise NotStarted(f"--delay is {delay!r}. Use a number of seconds, 0 or more.")
-    asked = {"delay": delay}
+    asked = {"queue": queue, "delay": delay}
     body = {"type": type, "input": _object(input)} | {name: each for name, each in asked.items() if each is not None}
     base = base_of(url)
     try:
@@ -77,10 +77,9 @@ def _asking_for_a_worker(http: httpx.Client, type: str, task_url: str, screen: S
 
     def ask() -> None:
         with contextlib.suppress(httpx.HTTPError, ValueError, LookupError, TypeError):
-            is_pending = http.get(task_url).json()["status"] == "pending"
-            offered = {each["name"] for each in http.get("task-types").json()["task_types"]}
-            if is_pending and type not in offered:
-                screen.note(f"waiting for a worker that offers {type!r}")
+            task = http.get(task_url).json()
+            if task["status"] == "pending" and task["workers"] == 0:
+                screen.note(f"waiting for a worker that offers {type!r} and takes tasks from queue {task['queue']!r}")
 
     # A thread of its own: this one waits for the stream, which has nothing to say yet.
     timer = threading.Timer(_PATIENCE_SECONDS, ask)

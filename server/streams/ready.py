@@ -1,7 +1,8 @@
 """Ready queues: streams of task ids to look at, one per queue and task type, read by the consumer group `workers`.
 
 Invariant: an entry is a hint and the record decides, so a duplicate or a late entry is harmless and a lost one is found
-by the reaper. A worker reads the streams of the types that it offers and no others. Entries are acked and deleted
+by the reaper. A worker reads the streams of its queues and of the types that it offers, and no others; of a queue only
+while those that are more urgent to it have nothing. Entries are acked and deleted
 together, last of all; work is never trimmed.
 Source: XREADGROUP, XAUTOCLAIM, XCLAIM.
 """
@@ -55,19 +56,28 @@ async def has_entry(client: AsyncClient, keys: Keys, record: TaskRecord) -> bool
     return bool(await execute(client, "XRANGE", _stream_of(keys, record), entry_id, entry_id, "COUNT", 1))
 
 
+@dataclass(slots=True)
+class _Level:
+    """Streams of the same urgency."""
+
+    streams: tuple[str, ...]
+    #: Where the next round begins, so that no stream is always the last to be asked.
+    next: int = 0
+
+
 class ReadyQueue:
     """One worker's end of the streams it reads. `blocking` must have no socket timeout below `block_ms`."""
 
     def __init__(
-        self, client: AsyncClient, blocking: AsyncClient, keys: Keys, *, streams: Sequence[str], consumer: str
+        self, client: AsyncClient, blocking: AsyncClient, keys: Keys, *, levels: Sequence[Sequence[str]], consumer: str
     ) -> None:
+        """`levels` are streams that are looked at together, the most urgent first."""
         self._client = client
         self._blocking = blocking
         self._keys = keys
-        self._streams = tuple(streams)
+        self._levels = [_Level(tuple(streams)) for streams in levels]
+        self._streams = tuple(stream for streams in levels for stream in streams)
         self._consumer = consumer
-        #: Where the next sweep begins, so that no stream is always the last to be asked.
-        self._next = 0
 
     async def ensure_groups(self) -> None:
         """Create each consumer group that is not there, at the beginning of its stream."""
@@ -81,11 +91,16 @@ class ReadyQueue:
     async def take(self, *, limit: int, block_ms: int) -> list[QueueEntry]:
         """New entries, at most `limit`: no more than can be run now, or they age in the pending list.
 
-        Only where there are more streams than that, and several get their first entry at the same moment, it is more.
+        Only where there are more streams than that, and several get their first entry at the same moment, it is more;
+        then the most urgent come first.
         """
         try:
-            if limit < len(self._streams) and (found := await self._sweep(limit)):
-                return found
+            if len(self._levels) > 1 or limit < len(self._streams):
+                found: list[QueueEntry] = []
+                for level in self._levels:
+                    found += await self._sweep(level, limit - len(found))
+                if found:
+                    return found
             return await self._read(self._streams, max(1, limit // len(self._streams)), "BLOCK", block_ms)
         except LogUnavailable as error:
             if "NOGROUP" not in str(error):
@@ -93,14 +108,26 @@ class ReadyQueue:
             await self.ensure_groups()
             return []
 
-    async def _sweep(self, limit: int) -> list[QueueEntry]:
+    async def _sweep(self, level: _Level, limit: int) -> list[QueueEntry]:
+        """What the level has now, up to the limit: less only if it has no more, for then the next one's turn comes."""
+        found: list[QueueEntry] = []
+        while len(found) < limit:
+            more = await self._round(level, limit - len(found))
+            if not more:
+                break
+            found += more
+        return found
+
+    async def _round(self, level: _Level, limit: int) -> list[QueueEntry]:
+        if limit >= len(level.streams):
+            return await self._read(level.streams, limit // len(level.streams))
         # COUNT is per stream, so all of them in one command could give one entry each: too many.
         found: list[QueueEntry] = []
-        waiting = [*self._streams[self._next :], *self._streams[: self._next]]
+        waiting = [*level.streams[level.next :], *level.streams[: level.next]]
         while waiting and len(found) < limit:
             some, waiting = waiting[: limit - len(found)], waiting[limit - len(found) :]
-            found.extend(await self._read(some, 1))
-            self._next = (self._next + len(some)) % len(self._streams)
+            found += await self._read(some, 1)
+            level.next = (level.next + len(some)) % len(level.streams)
         return found
 
     async def _read(self, streams: Sequence[str], count: int, *block: str | int) -> list[QueueEntry]:

@@ -208,6 +208,7 @@ class TaskRecord:
             "id": self.id,
             "type": self.type,
             "title": self.values.get("title", self.type),
+            "queue": self.queue,
             "input": self.input,
             "status": self.status.value,
             "attempt": self.attempt,

@@ -41,6 +41,8 @@ class NewTask:
     input: dict[str, Any]
     title: str | None = None
     queue: str = "default"
+    #: Whether that is the queue of its type, and not the caller's choice.
+    has_types_queue: bool = False
     max_attempts: int = 3
     #: Whether workers may run it at once.
     execute: bool = True
@@ -52,11 +54,18 @@ class NewTask:
     not_before_ms: int = 0
 
     @classmethod
-    def of(cls, task_type: TaskType, input: dict[str, Any], *, max_attempts: int, **given: Any) -> NewTask:
-        """A task of this type, with its policy; `max_attempts` is for a type that does not say."""
+    def of(
+        cls, task_type: TaskType, input: dict[str, Any], *, max_attempts: int, queue: str | None = None, **given: Any
+    ) -> NewTask:
+        """A task of this type, with its policy; `max_attempts` is for a type that does not say.
+
+        `queue` is the caller's choice, if there is one.
+        """
         return cls(
             task_type.name,
             input,
+            queue=queue or task_type.queue,
+            has_types_queue=queue is None,
             max_attempts=task_type.max_attempts or max_attempts,
             on_worker_lost=task_type.on_worker_lost,
             on_disconnect=task_type.on_disconnect,
@@ -101,6 +110,8 @@ class TaskStore:
         values = _values(new)
         # Of what the caller asked for: a worker that comes back with other defaults makes no other request of it.
         asked = {name: value for name, value in values.items() if name not in _POLICY}
+        if new.has_types_queue:
+            del asked["queue"]
         if new.delay_ms or new.not_before_ms:
             asked["begin"] = f"{new.delay_ms} {new.not_before_ms}"
         body = hashlib.sha256(encode_json(asked, what="The task").encode()).hexdigest()[:32]

@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from time import time
 from typing import TYPE_CHECKING, Any, Final
 
+from server.streams.errors import InvalidInput
+from server.streams.names import parse_queue_name
 from server.streams.tasks import NewTask
 from server.web.inputs import check_input
 from server.web.problems import FieldError, invalid, shown
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from server.streams.registry import TaskType
     from server.web.state import WebRequest
 
-MEMBERS: Final = frozenset({"type", "input", "title", "execute", "delay", "not_before"})
+MEMBERS: Final = frozenset({"type", "input", "title", "execute", "queue", "delay", "not_before"})
 #: Titles are for lists on a screen.
 _LONGEST_TITLE: Final = 200
 #: A year: whoever plans further ahead has a calendar of their own, and a slip of the unit is found.
@@ -28,8 +30,8 @@ _LONGEST_DELAY_SECONDS: Final = 366 * 86_400
 
 async def new_task(request: WebRequest, body: dict[str, Any]) -> NewTask:
     """The task that the body asks for. Raises `Problem`, and `Busy` while no type is known at all."""
-    errors = [*_type_errors(body), *_title_errors(body), *_shape_errors(body), *_time_errors(body)]
-    if errors:
+    checks = (_type_errors, _title_errors, _shape_errors, _queue_errors, _time_errors)
+    if errors := [error for check in checks for error in check(body)]:
         raise invalid(*errors)
     task_type = await _known_type(request, body["type"])
     value: dict[str, Any] = body.get("input", {})
@@ -40,6 +42,7 @@ async def new_task(request: WebRequest, body: dict[str, Any]) -> NewTask:
         value,
         max_attempts=request.state["limits"].max_attempts,
         title=body.get("title"),
+        queue=body.get("queue"),
         execute=body.get("execute", True),
         delay_ms=round(1000 * (body.get("delay") or 0)),
         not_before_ms=_moment_ms(body.get("not_before")) or 0,
@@ -83,6 +86,18 @@ def _shape_errors(body: dict[str, Any]) -> list[FieldError]:
     if not isinstance(body.get("execute", True), bool):
         errors.append(FieldError("#/execute", f"{shown(body['execute'])} is not a boolean. Use true or false."))
     return errors
+
+
+def _queue_errors(body: dict[str, Any]) -> list[FieldError]:
+    name = body.get("queue")
+    if name is None:
+        return []
+    try:
+        parse_queue_name(name if isinstance(name, str) else "")
+    except InvalidInput as error:
+        hint = str(error).partition(". ")[2]
+        return [FieldError("#/queue", f"{shown(name)} does not name a queue. {hint}")]
+    return []
 
 
 def _time_errors(body: dict[str, Any]) -> list[FieldError]:

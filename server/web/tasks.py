@@ -35,7 +35,12 @@ async def task_types(request: WebRequest) -> Response:
     return json_response(
         {
             "task_types": [
-                {"name": each.name, "description": each.description, "input_schema": each.input_schema}
+                {
+                    "name": each.name,
+                    "description": each.description,
+                    "input_schema": each.input_schema,
+                    "queue": each.queue,
+                }
                 for each in offered
             ]
         }

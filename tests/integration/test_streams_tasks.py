@@ -241,7 +241,8 @@ def queue(client: AsyncClient, keys: Keys) -> ReadyQueue:
 
 
 def reading(client: AsyncClient, keys: Keys, *streams: tuple[str, str], consumer: str = "w1") -> ReadyQueue:
-    return ReadyQueue(client, client, keys, streams=[keys.ready(*each) for each in streams], consumer=consumer)
+    """A worker's end of streams that are alike."""
+    return ReadyQueue(client, client, keys, levels=[[keys.ready(*each) for each in streams]], consumer=consumer)
 
 
 async def taken(queue: ReadyQueue, *, limit: int = 10) -> list[str]:

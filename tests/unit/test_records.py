@@ -81,6 +81,7 @@ def test_a_task_is_shown_as_the_contract_says():
         "id": "abc",
         "type": "sum",
         "title": "Add",
+        "queue": "default",
         "input": {"n": 1},
         "status": "completed",
         "attempt": 2,
