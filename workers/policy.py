@@ -22,8 +22,9 @@ OnDisconnect = Literal["continue", "cancel"]
 
 #: Above, a float overflows long before the pause is that long.
 _MOST_DOUBLINGS: Final = 64
-#: As the setting.
+#: As the settings.
 _MOST_ATTEMPTS: Final = 1000
+_MOST_CONCURRENCY: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,8 @@ class Policy:
     no_retry_on: tuple[type[BaseException], ...] = ()
     #: Where its tasks go unless whoever creates one says otherwise.
     queue: str = "default"
+    #: How many of it one worker runs at once; None for as many as it runs at all.
+    concurrency: int | None = None
 
     def retries(self, error: BaseException) -> bool:
         """Whether another attempt may succeed where this one ended with the error.
@@ -83,10 +86,11 @@ def make_policy(
     retry_on: object = None,
     no_retry_on: object = (),
     queue: object = "default",
+    concurrency: object = None,
 ) -> Policy:
     """The policy that somebody wrote down. Raises `ValueError` with a sentence about what cannot be one."""
     return Policy(
-        _attempts(max_attempts),
+        _whole("max_attempts", max_attempts, _MOST_ATTEMPTS),
         _backoff(backoff),
         None if timeout is None else _seconds("timeout", timeout, "a number above 0, or leave it out"),
         _one_of("on_worker_lost", on_worker_lost, get_args(OnWorkerLost)),
@@ -94,13 +98,14 @@ def make_policy(
         None if retry_on is None else _classes("retry_on", retry_on),
         _classes("no_retry_on", no_retry_on),
         _queue(queue),
+        _whole("concurrency", concurrency, _MOST_CONCURRENCY),
     )
 
 
-def _attempts(value: object) -> int | None:
-    if value is None or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _MOST_ATTEMPTS):
+def _whole(name: str, value: object, most: int) -> int | None:
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= most):
         return value
-    raise ValueError(f"max_attempts is {value!r}. Use a number from 1 to {_MOST_ATTEMPTS}, or leave it out.")
+    raise ValueError(f"{name} is {value!r}. Use a number from 1 to {most}, or leave it out.")
 
 
 def _queue(value: object) -> str:

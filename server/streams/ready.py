@@ -9,9 +9,10 @@ Source: XREADGROUP, XAUTOCLAIM, XCLAIM.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any, Final, cast
 
 from server.streams import calls
@@ -32,6 +33,33 @@ class QueueEntry:
     stream: str
     id: str
     task_id: str
+
+    @property
+    def task_type(self) -> str:
+        """The type whose stream it is."""
+        return _type_of(self.stream)
+
+
+class Room:
+    """How many entries can be run at once: in all, and of each type that has a limit. Counts down what is taken."""
+
+    def __init__(self, total: int, of_type: Mapping[str, int] | None = None) -> None:
+        self.total = total
+        self.of_type = dict(of_type or {})
+
+    def of(self, stream: str) -> int:
+        """How many of one stream."""
+        return min(self.total, self.of_type.get(_type_of(stream), self.total))
+
+    def has_limit(self, stream: str) -> bool:
+        return _type_of(stream) in self.of_type
+
+    def take(self, entries: Sequence[QueueEntry]) -> None:
+        """Count entries that were taken."""
+        self.total -= len(entries)
+        for entry in entries:
+            if entry.task_type in self.of_type:
+                self.of_type[entry.task_type] -= 1
 
 
 async def enqueue(client: AsyncClient, keys: Keys, record: TaskRecord) -> str:
@@ -88,45 +116,56 @@ class ReadyQueue:
                 if "BUSYGROUP" not in str(error):
                     raise
 
-    async def take(self, *, limit: int, block_ms: int) -> list[QueueEntry]:
-        """New entries, at most `limit`: no more than can be run now, or they age in the pending list.
-
-        Only where there are more streams than that, and several get their first entry at the same moment, it is more;
-        then the most urgent come first.
-        """
+    async def look(self, room: Room) -> list[QueueEntry]:
+        """New entries that fit, the most urgent first, without waiting: no more, or they age in the pending list."""
+        found: list[QueueEntry] = []
         try:
-            if len(self._levels) > 1 or limit < len(self._streams):
-                found: list[QueueEntry] = []
-                for level in self._levels:
-                    found += await self._sweep(level, limit - len(found))
-                if found:
-                    return found
-            return await self._read(self._streams, max(1, limit // len(self._streams)), "BLOCK", block_ms)
+            for level in self._levels:
+                found += await self._sweep(level, room)
+        except LogUnavailable as error:
+            if "NOGROUP" not in str(error):
+                raise
+            await self.ensure_groups()
+        return found
+
+    async def wait(self, room: Room, *, block_ms: int) -> list[QueueEntry]:
+        """New entries where there were none, as soon as there are some.
+
+        Only when several streams get their first entry at the same moment it may be more than fit; then the most urgent
+        come first.
+        """
+        streams = [stream for stream in self._streams if room.of(stream) > 0]
+        count = min([max(1, room.total // len(streams)), *[room.of(stream) for stream in streams]])
+        try:
+            return await self._read(streams, count, "BLOCK", block_ms)
         except LogUnavailable as error:
             if "NOGROUP" not in str(error):
                 raise
             await self.ensure_groups()
             return []
 
-    async def _sweep(self, level: _Level, limit: int) -> list[QueueEntry]:
-        """What the level has now, up to the limit: less only if it has no more, for then the next one's turn comes."""
+    async def _sweep(self, level: _Level, room: Room) -> list[QueueEntry]:
+        """What the level has and fits: less only if it has no more, for then the next one's turn comes."""
         found: list[QueueEntry] = []
-        while len(found) < limit:
-            more = await self._round(level, limit - len(found))
+        while room.total > 0:
+            more = await self._round(level, room)
             if not more:
                 break
             found += more
         return found
 
-    async def _round(self, level: _Level, limit: int) -> list[QueueEntry]:
-        if limit >= len(level.streams):
-            return await self._read(level.streams, limit // len(level.streams))
-        # COUNT is per stream, so all of them in one command could give one entry each: too many.
+    async def _round(self, level: _Level, room: Room) -> list[QueueEntry]:
+        """One look at each stream of the level. COUNT is per stream, so what has a limit is read by itself."""
         found: list[QueueEntry] = []
         waiting = [*level.streams[level.next :], *level.streams[: level.next]]
-        while waiting and len(found) < limit:
-            some, waiting = waiting[: limit - len(found)], waiting[limit - len(found) :]
-            found += await self._read(some, 1)
+        while waiting and room.total > 0:
+            count = max(1, room.total // len(waiting))
+            some = _alike(waiting, room)
+            waiting = waiting[len(some) :]
+            if fits := min(count, room.of(some[0])):
+                entries = await self._read(some, fits)
+                room.take(entries)
+                found += entries
             level.next = (level.next + len(some)) % len(level.streams)
         return found
 
@@ -135,22 +174,24 @@ class ReadyQueue:
         reply = await execute(self._blocking, *command, *streams, *[">"] * len(streams))
         return [entry for stream, rows in dict(reply or {}).items() for entry in _entries(stream.decode(), rows)]
 
-    async def take_over(self, *, idle_ms: int, limit: int) -> list[QueueEntry]:
-        """Entries whose worker has not touched them for `idle_ms`."""
+    async def take_over(self, room: Room, *, idle_ms: int) -> list[QueueEntry]:
+        """Entries that fit and whose worker has not touched them for `idle_ms`."""
         found: list[QueueEntry] = []
         for stream in self._streams:
             # One call looks at ten times its COUNT and no further, so those that are alive would hide one behind them.
             command = ("XAUTOCLAIM", stream, GROUP, self._consumer, idle_ms)
             start = b"0-0"
-            while len(found) < limit:
+            while room.of(stream) > 0:
                 try:
-                    reply = await execute(self._client, *command, start, "COUNT", limit - len(found))
+                    reply = await execute(self._client, *command, start, "COUNT", room.of(stream))
                 except LogUnavailable as error:
                     if "NOGROUP" in str(error):
                         break
                     raise
                 start = reply[0]
-                found.extend(_entries(stream, reply[1]))
+                entries = _entries(stream, reply[1])
+                room.take(entries)
+                found += entries
                 if start == b"0-0":
                     break
         return found
@@ -197,6 +238,17 @@ def touch_sync(client: SyncClient, entry: QueueEntry, *, consumer: str) -> None:
     except LogUnavailable as error:
         if "NOGROUP" not in str(error):  # the queue was lost; the record, which decides, was renewed
             raise
+
+
+def _alike(streams: Sequence[str], room: Room) -> Sequence[str]:
+    """The first stream, or the first few that one command may read: without limits, and no more than there is room."""
+    if room.has_limit(streams[0]):
+        return streams[:1]
+    return list(takewhile(lambda stream: not room.has_limit(stream), streams))[: room.total]
+
+
+def _type_of(stream: str) -> str:
+    return stream.rpartition(":")[2]  # a type has no colon
 
 
 def _stream_of(keys: Keys, record: TaskRecord) -> str:

@@ -8,7 +8,7 @@ import pytest
 
 from server.streams.connections import AsyncClient, execute
 from server.streams.keys import Keys
-from server.streams.ready import ReadyQueue
+from server.streams.ready import ReadyQueue, Room
 from server.streams.records import Status
 from server.streams.settings import InvalidSettings, load_settings
 from server.streams.tasks import NewTask, TaskStore
@@ -39,7 +39,7 @@ async def fill(store: TaskStore, queue: str, count: int, *, type: str = "t") -> 
 
 
 async def take(queue: ReadyQueue, limit: int) -> list[str]:
-    return [entry.task_id for entry in await queue.take(limit=limit, block_ms=1)]
+    return [entry.task_id for entry in await queue.look(Room(limit))]
 
 
 async def test_a_later_queue_has_its_turn_only_while_the_earlier_ones_are_empty(
@@ -112,7 +112,7 @@ async def test_entries_of_a_dead_worker_are_taken_over_the_most_urgent_first(
     dead = await reading(client, keys, "high", "low")
     assert len(await take(dead, 4)) == 4
     heir = ReadyQueue(client, client, keys, levels=[[keys.ready(each, "t")] for each in ("high", "low")], consumer="x")
-    assert [each.task_id for each in await heir.take_over(idle_ms=0, limit=3)] == [*high, low[0]]
+    assert [each.task_id for each in await heir.take_over(Room(3), idle_ms=0)] == [*high, low[0]]
 
 
 @pytest.mark.parametrize("name", ["", "a b", "-a", "q" * 65, "a/b", "ü"])
