@@ -40,11 +40,19 @@ class NotStarted(CannotStart):
     exit_code = 2
 
 
-def run_and_follow(type: str, input: str, *, url: str, queue: str | None = None, delay: float | None = None) -> int:
+def run_and_follow(
+    type: str,
+    input: str,
+    *,
+    url: str,
+    queue: str | None = None,
+    delay: float | None = None,
+    unique_key: str | None = None,
+) -> int:
     """Start a task and show it until its end; returns the exit code. Raises `NotStarted`."""
     if delay is not None and not 0 <= delay < inf:
         raise NotStarted(f"--delay is {delay!r}. Use a number of seconds, 0 or more.")
-    asked = {"queue": queue, "delay": delay}
+    asked = {"queue": queue, "delay": delay, "unique_key": unique_key}
     body = {"type": type, "input": _object(input)} | {name: each for name, each in asked.items() if each is not None}
     base = base_of(url)
     try:

@@ -81,11 +81,14 @@ class Reaper:
         if record and not record.status.is_ended:
             if not await self._has_settled(record):
                 await self._requeue_if_lost(record)
+                await self._store.keep_key(record)
                 await self._presence.judge(record)
                 return True
             record = await self._store.find(task_id)
         if record and record.is_dead_letter:
             await self._dead_letters.add(task_id)
+        if record:
+            await self._store.release_key(record)
         await self._store.forget_unfinished(task_id)
         return False
 

@@ -125,6 +125,11 @@ class TaskRecord:
         return self.values.get("queue", "default")
 
     @property
+    def unique_key(self) -> str | None:
+        """While it has not ended there is no other task of its type with this key; None if it has none."""
+        return self.values.get("unique_key")
+
+    @property
     def attempt(self) -> int:
         return int(self.values.get("attempt", 0))
 
@@ -209,6 +214,7 @@ class TaskRecord:
             "type": self.type,
             "title": self.values.get("title", self.type),
             "queue": self.queue,
+            "unique_key": self.unique_key,
             "input": self.input,
             "status": self.status.value,
             "attempt": self.attempt,

@@ -26,6 +26,7 @@ from server.streams.names import parse_task_id
 from server.streams.ready import enqueue, enqueue_early
 from server.streams.records import Status, TaskRecord
 from server.streams.registry import TaskType
+from server.streams.unique import UniqueKeys
 
 #: Decided by a task's type, not by who asks for the task.
 _POLICY: Final = frozenset({"max_attempts", "on_worker_lost", "on_disconnect"})
@@ -52,6 +53,8 @@ class NewTask:
     #: When it may begin: so long from now by Redis' clock, or not before a moment, ms since epoch. One of them at most.
     delay_ms: int = 0
     not_before_ms: int = 0
+    #: While it has not ended, another task of its type with this key is this task.
+    unique_key: str | None = None
 
     @classmethod
     def of(
@@ -99,27 +102,34 @@ class TaskStore:
         self._announcer = announcer
         self._lifetimes = lifetimes
         self._may_judge_expired = may_judge_expired
+        self._unique = UniqueKeys(client, keys, self.find, lifetimes=lifetimes)
 
     async def create(self, new: NewTask, *, idempotency_key: str | None = None) -> TaskRecord:
         """Create a task, and queue it if it is to run. The same key and request give the same task again.
 
-        Raises `Conflict` if the key came with another request before, or its task was deleted.
+        With a unique key that a task has which has not ended, it is that task, whatever else was asked for.
+        Raises `Conflict` if the idempotency key came with another request before, or its task was deleted.
         """
         task_id = _derived_id(idempotency_key) if idempotency_key else _random_id()
+        body = _hash_of(new)
+        # A request that is repeated gets its first answer, although its task may have ended.
+        if new.unique_key is not None and not (idempotency_key and await self.find(task_id)):
+            holder = await self._unique.take(new.type, new.unique_key, task_id, body=body, delay_ms=_delay_of(new))
+            if holder.awaits_rerun(holder.record) and holder.record:
+                return await self.start(holder.task_id, rerun_of=holder.record.attempt)
+            if holder.record:
+                await self._queue_unless_queued(holder.record)
+                return holder.record
+            task_id, body = holder.task_id, holder.body
+        return await self._create(task_id, new, body)
+
+    async def _create(self, task_id: str, new: NewTask, body: str) -> TaskRecord:
         await self._index(task_id)
-        values = _values(new)
-        # Of what the caller asked for: a worker that comes back with other defaults makes no other request of it.
-        asked = {name: value for name, value in values.items() if name not in _POLICY}
-        if new.has_types_queue:
-            del asked["queue"]
-        if new.delay_ms or new.not_before_ms:
-            asked["begin"] = f"{new.delay_ms} {new.not_before_ms}"
-        body = hashlib.sha256(encode_json(asked, what="The task").encode()).hexdigest()[:32]
         call = calls.create(
             self._keys,
             task_id,
             body=body,
-            values=values,
+            values=_values(new),
             lifetimes=self._lifetimes,
             delay_ms=new.delay_ms,
             not_before_ms=new.not_before_ms,
@@ -130,8 +140,7 @@ class TaskStore:
         record = created.record
         if record.status is Status.DELETED:
             raise Conflict("The task made with this Idempotency-Key was deleted. Use a new key for a new task.")
-        if record.status is Status.PENDING and record.is_queued and "queue_entry" not in record.values:
-            await self._hand_over(record)
+        await self._queue_unless_queued(record)
         if created.outcome == "created":
             await self._announcer.created(record)
         return record
@@ -164,8 +173,11 @@ class TaskStore:
         """Let a pending task run, or an ended one again if `rerun_of` is its newest attempt. Raises `Unknown`.
 
         One that was put off when it was created runs now; one that waits to be tried again keeps its pause.
+        Raises `Conflict` if another task has its unique key by now.
         """
-        await self.get(task_id)
+        record = await self.get(task_id)
+        if record.unique_key is not None and record.status.is_ended and record.attempt == rerun_of:
+            await self._retake_key(record, record.unique_key)
         await self._index(task_id, only_unfinished=True)
         reply = await run(self._client, calls.start(self._keys, task_id, rerun_of=rerun_of, lifetimes=self._lifetimes))
         record = await self.get(task_id)
@@ -209,7 +221,7 @@ class TaskStore:
 
     async def delete(self, task_id: str) -> None:
         """Remove an ended task. Raises `Unknown`, and `Conflict` if it has not ended."""
-        parse_task_id(task_id)
+        record = await self.find(parse_task_id(task_id))
         reply = await run(self._client, calls.delete(self._keys, task_id, lifetimes=self._lifetimes))
         if reply.outcome == "missing":
             raise Unknown(f"There is no task {task_id!r}. It may have been deleted already.")
@@ -217,6 +229,8 @@ class TaskStore:
             raise Conflict(f"Task {task_id!r} has not ended. Cancel it first, then delete it.")
         for index in (self._keys.tasks_index, self._keys.unfinished_index, self._keys.dead_index):
             await execute(self._client, "ZREM", index, task_id)
+        if record is not None:
+            await self._unique.release(record)
 
     async def list(
         self, *, status: Status | None, task_type: str | None, limit: int, cursor: str | None = None
@@ -247,8 +261,28 @@ class TaskStore:
         """Put a running task back on the indexes, after Redis lost them."""
         await self._index(task_id)
 
-    async def _hand_over(self, record: TaskRecord) -> None:
+    async def keep_key(self, record: TaskRecord) -> None:
+        """See to it that an unfinished task keeps its unique key."""
+        await self._unique.keep(record)
+
+    async def release_key(self, record: TaskRecord) -> None:
+        """Forget the unique key of a task that has ended."""
+        await self._unique.release(record)
+
+    async def _retake_key(self, record: TaskRecord, key: str) -> None:
+        end = record.values.get("last_id", "")
+        body = record.values.get("body", "")
+        holder = await self._unique.take(record.type, key, record.id, body=body, rerun_of=end)
+        if holder.task_id != record.id:
+            raise Conflict(
+                f"Task {holder.task_id!r} has the unique_key {key!r} of task {record.id!r} and has not ended. "
+                "Wait for its end, or cancel it first."
+            )
+
+    async def _queue_unless_queued(self, record: TaskRecord) -> None:
         """Put a new task where workers look for it, or where it waits for its time."""
+        if record.status is not Status.PENDING or not record.is_queued or "queue_entry" in record.values:
+            return
         if record.not_before_ms:
             await postpone(self._client, self._keys, record, not_before_ms=record.not_before_ms)
         else:
@@ -300,7 +334,25 @@ def _values(new: NewTask) -> dict[str, str]:
         "on_worker_lost": new.on_worker_lost,
         "on_disconnect": new.on_disconnect,
         "queued": "1" if new.execute else "0",
-    }
+    } | ({} if new.unique_key is None else {"unique_key": new.unique_key})
+
+
+def _hash_of(new: NewTask) -> str:
+    """What tells one request from another: what its caller asked for.
+
+    Not what its type decides: a worker that comes back with other defaults makes no other request of it.
+    """
+    asked = {name: value for name, value in _values(new).items() if name not in _POLICY}
+    if new.has_types_queue:
+        del asked["queue"]
+    if new.delay_ms or new.not_before_ms:
+        asked["begin"] = f"{new.delay_ms} {new.not_before_ms}"
+    return hashlib.sha256(encode_json(asked, what="The task").encode()).hexdigest()[:32]
+
+
+def _delay_of(new: NewTask) -> int:
+    """How long it waits at least, ms."""
+    return max(0, new.delay_ms, new.not_before_ms - int(time() * 1000))
 
 
 def _random_id() -> str:

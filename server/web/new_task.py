@@ -21,16 +21,18 @@ if TYPE_CHECKING:
     from server.streams.registry import TaskType
     from server.web.state import WebRequest
 
-MEMBERS: Final = frozenset({"type", "input", "title", "execute", "queue", "delay", "not_before"})
+MEMBERS: Final = frozenset({"type", "input", "title", "execute", "queue", "delay", "not_before", "unique_key"})
 #: Titles are for lists on a screen.
 _LONGEST_TITLE: Final = 200
+#: Far above a UUID or an address, which is what most send.
+_LONGEST_KEY: Final = 255
 #: A year: whoever plans further ahead has a calendar of their own, and a slip of the unit is found.
 _LONGEST_DELAY_SECONDS: Final = 366 * 86_400
 
 
 async def new_task(request: WebRequest, body: dict[str, Any]) -> NewTask:
     """The task that the body asks for. Raises `Problem`, and `Busy` while no type is known at all."""
-    checks = (_type_errors, _title_errors, _shape_errors, _queue_errors, _time_errors)
+    checks = (_type_errors, _title_errors, _shape_errors, _queue_errors, _time_errors, _key_errors)
     if errors := [error for check in checks for error in check(body)]:
         raise invalid(*errors)
     task_type = await _known_type(request, body["type"])
@@ -44,6 +46,7 @@ async def new_task(request: WebRequest, body: dict[str, Any]) -> NewTask:
         title=body.get("title"),
         queue=body.get("queue"),
         execute=body.get("execute", True),
+        unique_key=body.get("unique_key"),
         delay_ms=round(1000 * (body.get("delay") or 0)),
         not_before_ms=_moment_ms(body.get("not_before")) or 0,
     )
@@ -97,6 +100,15 @@ def _queue_errors(body: dict[str, Any]) -> list[FieldError]:
     except InvalidInput as error:
         hint = str(error).partition(". ")[2]
         return [FieldError("#/queue", f"{shown(name)} does not name a queue. {hint}")]
+    return []
+
+
+def _key_errors(body: dict[str, Any]) -> list[FieldError]:
+    key = body.get("unique_key")
+    if key is None:
+        return []
+    if not isinstance(key, str) or not 1 <= len(key) <= _LONGEST_KEY:
+        return [FieldError("#/unique_key", f"{shown(key)} is not a key. Use text of 1 to {_LONGEST_KEY} characters.")]
     return []
 
 

@@ -111,8 +111,9 @@ async def test_a_delay_is_asked_for_and_its_end_is_shown(tmp_path: Path):
         answer("202 Accepted", TASK | {"not_before": "2026-11-26T10:00:00.000Z"}),
         STREAM_HEAD + frame("1-1", "complete", {"result": None}),
     ) as (script, url):
-        code, _, errors = await reprise(tmp_path, "run", "demo", "--delay", "2.5", "--url", url)
+        code, _, errors = await reprise(tmp_path, "run", "demo", "--delay", "2.5", "--unique-key", "k 1", "--url", url)
     assert code == 0
+    assert '"unique_key":"k 1"' in script.asked[0]
     assert '"delay":2.5' in script.asked[0]
     assert "begins at 2026-11-2" in errors
 

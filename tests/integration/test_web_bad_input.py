@@ -58,7 +58,7 @@ def problem(response: httpx.Response, status: int) -> dict[str, Any]:
         ({"type": "free", "queue": ["a"]}, "#/queue", '["a"] does not name a queue'),
         ({"type": "free", "queue": "q" * 65}, "#/queue", "does not name a queue"),
         ({"type": "free", "inptu": {}}, "#/inptu", "Did you mean 'input'?"),
-        ({"type": "free", "zzz": {}}, "#/zzz", "Known are delay, execute, input, not_before, queue"),
+        ({"type": "free", "zzz": {}}, "#/zzz", "Known are delay, execute, input, not_before"),
     ],
 )
 @pytest.mark.parametrize("accept", ["application/json", "text/event-stream"])
