@@ -73,7 +73,11 @@ async def open_worker(settings: WorkerSettings, definitions: Mapping[str, TaskDe
     blocking = connect(url, name=f"{_CLIENT_NAME}-fetch", socket_timeout=_BLOCKING_TIMEOUT_SECONDS)
     bells = connect(url, name=f"{_CLIENT_NAME}-doorbells", socket_timeout=None)
     doorbells = Doorbells(bells, home=keys.bell(f"home.{secrets.token_hex(8)}"))
-    lifetimes = Lifetimes.lasting(settings.retention_seconds, settings.dead_letter_seconds)
+    lifetimes = Lifetimes.lasting(
+        retention_seconds=settings.retention_seconds,
+        result_seconds=settings.result_seconds,
+        dead_letter_seconds=settings.dead_letter_seconds,
+    )
     lease_ms = int(settings.lease_seconds * 1000)
     levels = _levels(settings.queues, definitions)
     log = Log(commands, keys, lifetimes=lifetimes, max_events=settings.max_stream_events)

@@ -1,4 +1,4 @@
-"""The reaper: every unfinished task has a lease, a queue entry or a place in the delayed set, or gets one.
+"""The reaper: every unfinished task has a lease, a queue entry or a place in the delayed set, or gets one, and is kept.
 
 Walks the index of unfinished tasks. It finishes creations that died between record and queue, finds entries that Redis
 lost, ends what must not be tried again where no worker comes to do it, or what nobody follows any more where that is
@@ -29,6 +29,8 @@ _log = logging.getLogger(__name__)
 _PAGE: Final = 100
 #: An index entry this old without a record belongs to a creation that died, or to a record that expired.
 _ORPHAN_SECONDS: Final = 60.0
+#: A task as it was this long ago is kept from expiring, which takes days; others need no command for that.
+_LONG_SECONDS: Final = 86_400.0
 
 
 class Reaper:
@@ -82,6 +84,8 @@ class Reaper:
             if not await self._has_settled(record):
                 await self._requeue_if_lost(record)
                 await self._store.keep_key(record)
+                if _waits_long(record):
+                    await self._store.keep_waiting(record)
                 await self._presence.judge(record)
                 return True
             record = await self._store.find(task_id)
@@ -121,6 +125,11 @@ class Reaper:
 
     def _is_lost(self, record: TaskRecord) -> bool:
         return self._may_judge_expired() and _is_expired(record)
+
+
+def _waits_long(record: TaskRecord) -> bool:
+    # For a worker or its time; who runs it refreshes it anyway. What nobody asked to run may expire.
+    return record.is_queued and int(record.values.get("updated_at", 0)) < (time() - _LONG_SECONDS) * 1000
 
 
 def _is_expired(record: TaskRecord) -> bool:

@@ -22,7 +22,7 @@ from server.streams.delayed import postpone, withdraw
 from server.streams.errors import Conflict, Unknown
 from server.streams.event import CANCELLED, encode_json
 from server.streams.keys import Keys
-from server.streams.names import parse_task_id
+from server.streams.names import parse_task_id, task_stream
 from server.streams.ready import enqueue, enqueue_early
 from server.streams.records import Status, TaskRecord
 from server.streams.registry import TaskType
@@ -260,6 +260,11 @@ class TaskStore:
     async def restore_index(self, task_id: str) -> None:
         """Put a running task back on the indexes, after Redis lost them."""
         await self._index(task_id)
+
+    async def keep_waiting(self, record: TaskRecord) -> None:
+        """Keep a task that waits for a worker from expiring, and what it has emitted so far."""
+        names = (self._keys.record(record.id), self._keys.log(task_stream(record.id)))
+        await execute_many(self._client, [("PEXPIRE", name, self._lifetimes.live_ms, "GT") for name in names])
 
     async def keep_key(self, record: TaskRecord) -> None:
         """See to it that an unfinished task keeps its unique key."""
