@@ -93,7 +93,11 @@ def _build(settings: ServerSettings) -> _Parts:
     commands = connect(url, name=name)
     bells = connect(url, name=f"{name}-doorbells", socket_timeout=None)
     keys = Keys(settings.prefix)
-    lifetimes = Lifetimes.lasting(settings.retention_seconds, settings.dead_letter_seconds)
+    lifetimes = Lifetimes.lasting(
+        retention_seconds=settings.retention_seconds,
+        result_seconds=settings.result_seconds,
+        dead_letter_seconds=settings.dead_letter_seconds,
+    )
     log = Log(commands, keys, lifetimes=lifetimes, max_events=settings.max_stream_events)
     doorbells = Doorbells(bells, home=keys.bell(f"home.{token_hex(8)}"))
 

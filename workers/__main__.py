@@ -42,7 +42,9 @@ def worker(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="Queue to take tasks from; may be repeated. [default: REPRISE_QUEUES or default]",
+            help="Queue to take tasks from; may be repeated. The first is the most urgent: a later one has its turn "
+            "while the earlier ones are empty. [default: REPRISE_QUEUES, or 'default' and the queues of its task "
+            "types, all alike]",
             show_default=False,
         ),
     ] = None,

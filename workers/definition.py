@@ -73,6 +73,7 @@ class TaskDefinition:
             policy.max_attempts,
             on_worker_lost=policy.on_worker_lost,
             on_disconnect=policy.on_disconnect,
+            queue=policy.queue,
         )
 
 
@@ -82,6 +83,8 @@ Errors = type[BaseException] | Sequence[type[BaseException]]
 def task(
     name: str,
     *,
+    queue: str = "default",
+    concurrency: int | None = None,
     max_attempts: int | None = None,
     backoff: float | Backoff | None = None,
     timeout: float | None = None,
@@ -97,6 +100,8 @@ def task(
 
     A function must be fit to run more than once: its worker may be lost, and it is tried again when it raises.
 
+    queue           where its tasks go, unless whoever creates one says otherwise; see `reprise worker --queues`.
+    concurrency     how many of it one worker runs at once, within what it runs at all.
     max_attempts    how often it is tried in all, lost workers included; None leaves it to REPRISE_MAX_ATTEMPTS.
     backoff         the pause before it is tried again after a failure: seconds before the second attempt, doubled for
                     each further one up to a minute, or a `Backoff`. A lost worker's task is not kept waiting.
@@ -110,6 +115,8 @@ def task(
     def policy_for(function: object) -> Policy:
         try:
             return make_policy(
+                queue=queue,
+                concurrency=concurrency,
                 max_attempts=max_attempts,
                 backoff=backoff,
                 timeout=timeout,

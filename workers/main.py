@@ -12,7 +12,7 @@ import os
 import secrets
 import signal
 import socket
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final
@@ -73,8 +73,13 @@ async def open_worker(settings: WorkerSettings, definitions: Mapping[str, TaskDe
     blocking = connect(url, name=f"{_CLIENT_NAME}-fetch", socket_timeout=_BLOCKING_TIMEOUT_SECONDS)
     bells = connect(url, name=f"{_CLIENT_NAME}-doorbells", socket_timeout=None)
     doorbells = Doorbells(bells, home=keys.bell(f"home.{secrets.token_hex(8)}"))
-    lifetimes = Lifetimes.lasting(settings.retention_seconds, settings.dead_letter_seconds)
+    lifetimes = Lifetimes.lasting(
+        retention_seconds=settings.retention_seconds,
+        result_seconds=settings.result_seconds,
+        dead_letter_seconds=settings.dead_letter_seconds,
+    )
     lease_ms = int(settings.lease_seconds * 1000)
+    levels = _levels(settings.queues, definitions)
     log = Log(commands, keys, lifetimes=lifetimes, max_events=settings.max_stream_events)
     announcer = Announcer(log)
     lane = Lane(partial(open_bulk, commands), delay_seconds=settings.append_delay_ms / 1000)
@@ -90,7 +95,7 @@ async def open_worker(settings: WorkerSettings, definitions: Mapping[str, TaskDe
             commands,
             blocking,
             keys,
-            streams=[keys.ready(queue, each) for queue in settings.queues for each in definitions],
+            levels=[[keys.ready(queue, each) for queue in level for each in definitions] for level in levels],
             consumer=name,
         ),
         keeper=LeaseKeeper(
@@ -107,7 +112,7 @@ async def open_worker(settings: WorkerSettings, definitions: Mapping[str, TaskDe
     )
     options = WorkerOptions(
         name=name,
-        queues=settings.queues,
+        queues=tuple(queue for level in levels for queue in level),
         concurrency=settings.concurrency,
         lease_seconds=settings.lease_seconds,
         drain_seconds=settings.drain_seconds,
@@ -118,6 +123,13 @@ async def open_worker(settings: WorkerSettings, definitions: Mapping[str, TaskDe
         await lane.aclose()
         for client in (commands, blocking, bells):
             await client.aclose()
+
+
+def _levels(queues: Sequence[str], definitions: Mapping[str, TaskDefinition]) -> list[tuple[str, ...]]:
+    """Queues by urgency: one by one as they are named, or all those that its task types may use, alike."""
+    if queues:
+        return [(queue,) for queue in queues]
+    return [tuple(dict.fromkeys(["default", *sorted(each.policy.queue for each in definitions.values())]))]
 
 
 def _heed_signals(worker: Worker) -> None:

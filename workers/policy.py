@@ -1,7 +1,7 @@
-"""What a task's author decides about its failures: how often, after what, and how soon it is tried again. Pure.
+"""What a task's author decides about how it is run: where, how often, after what, and how soon it is tried again. Pure.
 
 Times and random numbers are passed in. What others than the worker have to know of it (`max_attempts`,
-`on_worker_lost`, `on_disconnect`) is published with the type and kept in each record.
+`on_worker_lost`, `on_disconnect`, `queue`) is published with the type and kept in each record.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from math import inf
 from typing import Final, Literal, TypeVar, cast, get_args
 
 from server.streams.errors import InvalidInput
+from server.streams.names import parse_queue_name
 from workers.failures import TaskError
 
 T = TypeVar("T")
@@ -21,8 +22,9 @@ OnDisconnect = Literal["continue", "cancel"]
 
 #: Above, a float overflows long before the pause is that long.
 _MOST_DOUBLINGS: Final = 64
-#: As the setting.
+#: As the settings.
 _MOST_ATTEMPTS: Final = 1000
+_MOST_CONCURRENCY: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,10 @@ class Policy:
     #: None for every `Exception` but those that would only be raised again: see `retries`.
     retry_on: tuple[type[BaseException], ...] | None = None
     no_retry_on: tuple[type[BaseException], ...] = ()
+    #: Where its tasks go unless whoever creates one says otherwise.
+    queue: str = "default"
+    #: How many of it one worker runs at once; None for as many as it runs at all.
+    concurrency: int | None = None
 
     def retries(self, error: BaseException) -> bool:
         """Whether another attempt may succeed where this one ended with the error.
@@ -79,23 +85,34 @@ def make_policy(
     on_disconnect: object = "continue",
     retry_on: object = None,
     no_retry_on: object = (),
+    queue: object = "default",
+    concurrency: object = None,
 ) -> Policy:
     """The policy that somebody wrote down. Raises `ValueError` with a sentence about what cannot be one."""
     return Policy(
-        _attempts(max_attempts),
+        _whole("max_attempts", max_attempts, _MOST_ATTEMPTS),
         _backoff(backoff),
         None if timeout is None else _seconds("timeout", timeout, "a number above 0, or leave it out"),
         _one_of("on_worker_lost", on_worker_lost, get_args(OnWorkerLost)),
         _one_of("on_disconnect", on_disconnect, get_args(OnDisconnect)),
         None if retry_on is None else _classes("retry_on", retry_on),
         _classes("no_retry_on", no_retry_on),
+        _queue(queue),
+        _whole("concurrency", concurrency, _MOST_CONCURRENCY),
     )
 
 
-def _attempts(value: object) -> int | None:
-    if value is None or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _MOST_ATTEMPTS):
+def _whole(name: str, value: object, most: int) -> int | None:
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= most):
         return value
-    raise ValueError(f"max_attempts is {value!r}. Use a number from 1 to {_MOST_ATTEMPTS}, or leave it out.")
+    raise ValueError(f"{name} is {value!r}. Use a number from 1 to {most}, or leave it out.")
+
+
+def _queue(value: object) -> str:
+    try:
+        return parse_queue_name(value if isinstance(value, str) else "")
+    except InvalidInput as error:
+        raise ValueError(f"queue is {value!r}. {str(error).partition('. ')[2]}") from None
 
 
 def _backoff(value: object) -> Backoff:

@@ -6,7 +6,8 @@ from typing import ClassVar
 
 from pydantic import Field, field_validator
 
-from server.streams.names import parse_stream_name
+from server.streams.errors import InvalidInput
+from server.streams.names import parse_queue_name
 from server.streams.settings import CoreSettings, Words
 
 
@@ -34,9 +35,8 @@ class WorkerSettings(CoreSettings):
         description="Modules that hold task functions, with commas between them.",
     )
     queues: Words = Field(
-        ("default",),
-        min_length=1,
-        description="Queues to take tasks from, with commas between them.",
+        (),
+        description="Queues to take tasks from, most urgent first; if empty, `default` and those of its task types.",
     )
     concurrency: int = Field(10, ge=1, le=10_000, description="How many tasks one worker runs side by side.")
     append_delay_ms: int = Field(
@@ -56,9 +56,11 @@ class WorkerSettings(CoreSettings):
     def _are_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for queue in value:
             try:
-                parse_stream_name(queue)
-            except ValueError:
-                raise ValueError(f"{queue!r} does not name a queue; use up to 128 of A-Z a-z 0-9 . _ -") from None
+                parse_queue_name(queue)
+            except InvalidInput as error:
+                raise ValueError(str(error).rstrip(".").replace(". Use", "; use")) from None
+        if len(set(value)) < len(value):
+            raise ValueError("a queue stands there twice, and so with two priorities")
         return value
 
     @field_validator("name")

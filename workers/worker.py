@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
@@ -25,6 +25,7 @@ from workers.attempt import Attempt, Shared
 from workers.definition import TaskDefinition
 from workers.intake import ClaimTerms, Intake
 from workers.retrying import backoff_seconds
+from workers.slots import Slots
 
 _log = logging.getLogger(__name__)
 
@@ -50,6 +51,7 @@ class WorkerOptions:
 
     #: Unique to this process: a name and a nonce.
     name: str
+    #: The most urgent first.
     queues: tuple[str, ...]
     concurrency: int
     lease_seconds: float
@@ -76,12 +78,13 @@ class Worker:
         self._contact = Contact(max_silence_seconds=options.lease_seconds / 2)
         terms = ClaimTerms(options.name, options.lease_seconds, shared.options.lifetimes, self._may_judge_expired)
         self._intake = Intake(shared, definitions, doorbells=doorbells, terms=terms)
-        #: Entries that occupy a slot, and everything that is looked after until its ack, by entry.
-        self._busy: set[QueueEntry] = set()
+        self._slots = Slots(options.concurrency, {name: each.policy.concurrency for name, each in definitions.items()})
+        #: Everything that is looked after until its ack.
         self._handlers: dict[QueueEntry, asyncio.Task[None]] = {}
         self._attempts: set[Attempt] = set()
-        self._slot_free = asyncio.Event()
-        self._slot_free.set()
+        #: Held from counting free slots to filling them.
+        self._looking = asyncio.Lock()
+        self._is_waiting = False
         self._deadline: asyncio.Timeout | None = None
         #: Why this Redis cannot be used, as it was last said.
         self._refusals: tuple[str, ...] = ()
@@ -95,7 +98,7 @@ class Worker:
             self._shared.draining.set()
         elif self._deadline is not None:
             self._deadline.reschedule(asyncio.get_running_loop().time())
-        self._slot_free.set()
+        self._slots.open.set()
 
     async def run(self) -> None:
         self._shared.keeper.start()
@@ -107,6 +110,7 @@ class Worker:
                     group.create_task(self._keep_registered(), name="registration"),
                     group.create_task(self._keep_looking(), name="take-over"),
                     group.create_task(self._keep_promoting(), name="promotion"),
+                    group.create_task(self._keep_refilling(), name="refill"),
                 ]
                 await self._fetch()
                 await self._drain()
@@ -154,22 +158,48 @@ class Worker:
         return True
 
     async def _take(self) -> None:
-        await self._slot_free.wait()
-        if self._is_draining:
+        await self._slots.open.wait()
+        if self._is_draining or await self._look():
             return
-        taken = await self._shared.queue.take(limit=self._free_slots, block_ms=BLOCK_MS)
-        room = 0 if self._is_draining else self._free_slots  # fewer than before, if an entry was taken over meanwhile
-        for entry in taken[:room]:
-            self._admit(entry)
-        for entry in taken[room:]:
-            await self._shared.queue.put_back(entry)
+        room = self._slots.room()
+        if not self._slots.open.is_set() or self._is_draining:
+            return
+        self._is_waiting = True
+        try:
+            taken = await self._shared.queue.wait(room, block_ms=BLOCK_MS)
+        finally:
+            self._is_waiting = False
+        await self._admit(taken)
 
-    def _admit(self, entry: QueueEntry) -> None:
-        if entry in self._handlers:
-            return  # our own, touched late
-        self._busy.add(entry)
-        self._mind_slots()
-        self._handlers[entry] = asyncio.create_task(self._handle(entry), name=f"entry of {entry.task_id}")
+    async def _look(self) -> bool:
+        """Take what there is and fits; returns whether there was anything."""
+        async with self._looking:
+            taken = await self._shared.queue.look(self._slots.room())
+            await self._admit(taken)
+        return bool(taken)
+
+    async def _keep_refilling(self) -> None:
+        """Take work of a type that has room again, for the fetch may be waiting for that of others."""
+        while True:
+            await self._slots.eased.wait()
+            self._slots.eased.clear()
+            if self._is_waiting and not self._is_draining:
+                with suppress(LogUnavailable):  # the fetch says it
+                    await self._look()
+
+    async def _admit(self, entries: Sequence[QueueEntry]) -> None:
+        """Run what fits, and give the rest to others: while this was asked for, something else may have come."""
+        left: list[QueueEntry] = []
+        for entry in entries:
+            if entry in self._handlers:
+                continue  # our own, touched late
+            if self._is_draining or not self._slots.fits(entry):
+                left.append(entry)
+                continue
+            self._slots.occupy(entry)
+            self._handlers[entry] = asyncio.create_task(self._handle(entry), name=f"entry of {entry.task_id}")
+        for entry in left:
+            await self._shared.queue.put_back(entry)
 
     async def _handle(self, entry: QueueEntry) -> None:
         attempt: Attempt | None = None
@@ -187,23 +217,14 @@ class Worker:
                 self._attempts.discard(attempt)
 
     async def _release(self, entry: QueueEntry) -> None:
-        self._busy.discard(entry)
-        self._mind_slots()
+        self._slots.leave(entry)
+        if self._is_draining:
+            self._slots.open.set()
         self._intake.close(entry)
-
-    @property
-    def _free_slots(self) -> int:
-        return self._options.concurrency - len(self._busy)
 
     @property
     def _is_draining(self) -> bool:
         return self._shared.draining.is_set()
-
-    def _mind_slots(self) -> None:
-        if self._free_slots > 0 or self._is_draining:
-            self._slot_free.set()
-        else:
-            self._slot_free.clear()
 
     def _may_judge_expired(self) -> bool:
         lease = self._options.lease_seconds
@@ -219,11 +240,11 @@ class Worker:
                 self._contact.heard()
                 if self._is_ready and not is_listed:  # Redis was emptied: no task can be created until we are back
                     await self._register()
-                found = self._intake.unpark()
-                if self._free_slots > 0 and not self._is_draining and self._may_judge_expired():
-                    found += await self._shared.queue.take_over(idle_ms=idle_ms, limit=self._free_slots)
-                for entry in found:
-                    self._admit(entry)
+                await self._admit(self._intake.unpark())
+                if self._slots.open.is_set() and not self._is_draining and self._may_judge_expired():
+                    async with self._looking:
+                        taken_over = await self._shared.queue.take_over(self._slots.room(), idle_ms=idle_ms)
+                        await self._admit(taken_over)
             except LogUnavailable:
                 self._contact.lost()
             await asyncio.sleep(pause)
@@ -249,7 +270,7 @@ class Worker:
         details: dict[str, Any] = {
             "queues": list(self._options.queues),
             "concurrency": self._options.concurrency,
-            "running": len(self._busy),
+            "running": len(self._slots),
         }
         types = [each.task_type() for each in self._definitions.values()]
         await self._registry.heartbeat(self._options.name, types, details=details)
@@ -259,8 +280,8 @@ class Worker:
             await asyncio.wait_for(self._shared.draining.wait(), seconds)
 
     async def _drain(self) -> None:
-        if self._busy:
-            _log.info("Finishing %d task(s), for %g s at most", len(self._busy), self._options.drain_seconds)
+        if len(self._slots):
+            _log.info("Finishing %d task(s), for %g s at most", len(self._slots), self._options.drain_seconds)
         await self._wait_for_handlers(self._options.drain_seconds)
         for attempt in tuple(self._attempts):
             attempt.hand_back()

@@ -126,7 +126,24 @@ def worker(context: typer.Context) -> None:
 @app.command(name="run")
 def run_task(
     type: Annotated[str, typer.Argument(help="Type of the task, as in GET /task-types.", metavar="TYPE")],
+    *,
     input: Annotated[str, typer.Option(help="Input of the task, a JSON object.", metavar="JSON")] = "{}",
+    queue: Annotated[
+        str | None,
+        typer.Option(help="Queue to put it into. [default: that of its type]", metavar="NAME", show_default=False),
+    ] = None,
+    delay: Annotated[
+        float | None,
+        typer.Option(help="Begin after so many seconds, 0 to 31622400.", metavar="SECONDS", show_default=False),
+    ] = None,
+    unique_key: Annotated[
+        str | None,
+        typer.Option(
+            help="Follow the task of this type with this key if there is one that has not ended; else start it.",
+            metavar="KEY",
+            show_default=False,
+        ),
+    ] = None,
     url: Annotated[
         str | None,
         typer.Option(help="Where the server is. [default: REPRISE_HOST and REPRISE_PORT]", show_default=False),
@@ -142,7 +159,8 @@ def run_task(
     """
     from server.cli.run import run_and_follow
 
-    raise typer.Exit(run_and_follow(type, input, url=url or _url_of_settings()))
+    url = url or _url_of_settings()
+    raise typer.Exit(run_and_follow(type, input, url=url, queue=queue, delay=delay, unique_key=unique_key))
 
 
 dead_letters = typer.Typer(

@@ -10,6 +10,8 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Generator
+from datetime import datetime
+from math import inf
 from typing import Any, Final, cast
 from urllib.parse import urljoin
 
@@ -38,9 +40,20 @@ class NotStarted(CannotStart):
     exit_code = 2
 
 
-def run_and_follow(type: str, input: str, *, url: str) -> int:
+def run_and_follow(
+    type: str,
+    input: str,
+    *,
+    url: str,
+    queue: str | None = None,
+    delay: float | None = None,
+    unique_key: str | None = None,
+) -> int:
     """Start a task and show it until its end; returns the exit code. Raises `NotStarted`."""
-    body = {"type": type, "input": _object(input)}
+    if delay is not None and not 0 <= delay < inf:
+        raise NotStarted(f"--delay is {delay!r}. Use a number of seconds, 0 or more.")
+    asked = {"queue": queue, "delay": delay, "unique_key": unique_key}
+    body = {"type": type, "input": _object(input)} | {name: each for name, each in asked.items() if each is not None}
     base = base_of(url)
     try:
         # A proxy for the outside world must not be asked for this machine.
@@ -55,6 +68,8 @@ def _follow(http: httpx.Client, type: str, task: dict[str, Any]) -> int:
     task_url = urljoin(str(http.base_url), f"tasks/{task['id']}")
     with Screen() as screen:
         screen.note(f"task {task['id']}")
+        if task["not_before"]:
+            screen.note(f"begins at {_local_time(task['not_before'])}")
         try:
             with _asking_for_a_worker(http, type, task_url, screen) as begun:
                 ending = _show_until_end(http, task, screen, begun)
@@ -70,10 +85,9 @@ def _asking_for_a_worker(http: httpx.Client, type: str, task_url: str, screen: S
 
     def ask() -> None:
         with contextlib.suppress(httpx.HTTPError, ValueError, LookupError, TypeError):
-            is_pending = http.get(task_url).json()["status"] == "pending"
-            offered = {each["name"] for each in http.get("task-types").json()["task_types"]}
-            if is_pending and type not in offered:
-                screen.note(f"waiting for a worker that offers {type!r}")
+            task = http.get(task_url).json()
+            if task["status"] == "pending" and task["workers"] == 0:
+                screen.note(f"waiting for a worker that offers {type!r} and takes tasks from queue {task['queue']!r}")
 
     # A thread of its own: this one waits for the stream, which has nothing to say yet.
     timer = threading.Timer(_PATIENCE_SECONDS, ask)
@@ -147,7 +161,11 @@ def _start(http: httpx.Client, body: dict[str, Any]) -> dict[str, Any]:
 def _task_of(response: httpx.Response) -> dict[str, Any]:
     try:
         task = response.json()
-        return {"id": str(task["id"]), "events_url": str(task["events_url"])}
+        return {
+            "id": str(task["id"]),
+            "events_url": str(task["events_url"]),
+            "not_before": task.get("not_before"),
+        }
     except (ValueError, KeyError, TypeError):
         raise NotStarted(f"What answers at {response.url} is not Reprise. Name its server with --url.") from None
 
@@ -165,6 +183,11 @@ def _object(text: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise NotStarted(f"--input is {text[:80]!r}, but an input is a JSON object, such as '{{\"seconds\": 5}}'.")
     return value  # pyright: ignore[reportUnknownVariableType]
+
+
+def _local_time(moment: str) -> str:
+    """The time as clocks show it where the reader is."""
+    return f"{datetime.fromisoformat(moment).astimezone():%Y-%m-%d %H:%M:%S}"
 
 
 def base_of(url: str) -> str:

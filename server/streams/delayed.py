@@ -31,10 +31,20 @@ def place(keys: Keys, record: TaskRecord, *, not_before_ms: int) -> tuple[str | 
     return ("ZADD", keys.delayed(record.queue), not_before_ms, member_of(record.type, record.id))
 
 
-async def is_postponed(client: AsyncClient, keys: Keys, record: TaskRecord) -> bool:
-    """Whether the task has a place in the delayed set."""
-    member = member_of(record.type, record.id)
-    return await execute(client, "ZSCORE", keys.delayed(record.queue), member) is not None
+def leave(keys: Keys, record: TaskRecord) -> tuple[str, ...]:
+    """The command that takes a task out of the set."""
+    return ("ZREM", keys.delayed(record.queue), member_of(record.type, record.id))
+
+
+async def withdraw(client: AsyncClient, keys: Keys, record: TaskRecord) -> None:
+    """Take a task out of its queue's delayed set: it has ended."""
+    await execute(client, *leave(keys, record))
+
+
+async def due_at_ms(client: AsyncClient, keys: Keys, record: TaskRecord) -> int | None:
+    """Until when the task waits in the delayed set, ms since epoch; None if it is not there."""
+    found = await execute(client, "ZSCORE", keys.delayed(record.queue), member_of(record.type, record.id))
+    return None if found is None else int(float(found))
 
 
 async def promote_due(client: AsyncClient, keys: Keys, queue: str) -> int | None:

@@ -6,6 +6,8 @@ owner, a lifetime and a line in docs/keys.md.
 
 from __future__ import annotations
 
+import hashlib
+
 from server.streams.errors import InvalidInput
 from server.streams.names import task_stream
 
@@ -43,6 +45,11 @@ class Keys:
 
     def ready(self, queue: str, task_type: str) -> str:
         return f"{self.prefix}{{queue.{queue}}}:ready:{task_type}"
+
+    def unique(self, task_type: str, key: str) -> str:
+        """Where it stands which task of a type has a unique key; hashed, for a key may be any text."""
+        digest = hashlib.sha256(f"{task_type}\0{key}".encode()).hexdigest()[:32]
+        return f"{self.prefix}{{unique.{digest}}}:holder"
 
     def delayed(self, queue: str) -> str:
         return f"{self.prefix}{{queue.{queue}}}:delayed"

@@ -1,4 +1,4 @@
-"""Stream names and task ids: which are allowed, and which are Reprise's own. Pure."""
+"""Names of streams and queues, and task ids: which are allowed, and which are Reprise's own. Pure."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Final
 from server.streams.errors import InvalidInput
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+#: Part of the names of a queue's keys, and of every line that lists workers.
+_QUEUE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _TASK_PREFIX: Final = "tasks."
 
 SYSTEM: Final = "system"
@@ -28,6 +30,15 @@ def parse_task_id(text: str) -> str:
     if _NAME.fullmatch(_TASK_PREFIX + text) and text:
         return text
     raise InvalidInput(f"{_shown(text)} is not a task id. Use the id that the server gave when the task was created.")
+
+
+def parse_queue_name(text: str) -> str:
+    """Return `text` if it may name a queue; raise `InvalidInput` otherwise."""
+    if _QUEUE.fullmatch(text):
+        return text
+    raise InvalidInput(
+        f"{_shown(text)} does not name a queue. Use 1 to 64 of A-Z a-z 0-9 . _ - and start with a letter or a digit."
+    )
 
 
 def task_stream(task_id: str) -> str:

@@ -1,21 +1,23 @@
 """Ready queues: streams of task ids to look at, one per queue and task type, read by the consumer group `workers`.
 
 Invariant: an entry is a hint and the record decides, so a duplicate or a late entry is harmless and a lost one is found
-by the reaper. A worker reads the streams of the types that it offers and no others. Entries are acked and deleted
+by the reaper. A worker reads the streams of its queues and of the types that it offers, and no others; of a queue only
+while those that are more urgent to it have nothing. Entries are acked and deleted
 together, last of all; work is never trimmed.
 Source: XREADGROUP, XAUTOCLAIM, XCLAIM.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any, Final, cast
 
 from server.streams import calls
 from server.streams.connections import AsyncClient, SyncClient, execute, execute_many, execute_many_sync, run
-from server.streams.delayed import place
+from server.streams.delayed import leave, place
 from server.streams.errors import LogUnavailable
 from server.streams.keys import Keys
 from server.streams.records import TaskRecord
@@ -32,12 +34,46 @@ class QueueEntry:
     id: str
     task_id: str
 
+    @property
+    def task_type(self) -> str:
+        """The type whose stream it is."""
+        return _type_of(self.stream)
+
+
+class Room:
+    """How many entries can be run at once: in all, and of each type that has a limit. Counts down what is taken."""
+
+    def __init__(self, total: int, of_type: Mapping[str, int] | None = None) -> None:
+        self.total = total
+        self.of_type = dict(of_type or {})
+
+    def of(self, stream: str) -> int:
+        """How many of one stream."""
+        return min(self.total, self.of_type.get(_type_of(stream), self.total))
+
+    def has_limit(self, stream: str) -> bool:
+        return _type_of(stream) in self.of_type
+
+    def take(self, entries: Sequence[QueueEntry]) -> None:
+        """Count entries that were taken."""
+        self.total -= len(entries)
+        for entry in entries:
+            if entry.task_type in self.of_type:
+                self.of_type[entry.task_type] -= 1
+
 
 async def enqueue(client: AsyncClient, keys: Keys, record: TaskRecord) -> str:
     """Add an entry for the task where workers of its type look, note it in the record, and return the entry's id."""
     raw: bytes = await execute(client, "XADD", _stream_of(keys, record), "*", "task", record.id)
     await run(client, calls.amend(keys, record.id, {"queue_entry": raw.decode()}))
     return raw.decode()
+
+
+async def enqueue_early(client: AsyncClient, keys: Keys, record: TaskRecord) -> None:
+    """The same for a task that may still have a place in the delayed set, which it loses in the same step."""
+    added = ("XADD", _stream_of(keys, record), "*", "task", record.id)
+    replies = await execute_many(client, [added, leave(keys, record)], in_one_step=True)
+    await run(client, calls.amend(keys, record.id, {"queue_entry": replies[0].decode()}))
 
 
 async def has_entry(client: AsyncClient, keys: Keys, record: TaskRecord) -> bool:
@@ -48,19 +84,28 @@ async def has_entry(client: AsyncClient, keys: Keys, record: TaskRecord) -> bool
     return bool(await execute(client, "XRANGE", _stream_of(keys, record), entry_id, entry_id, "COUNT", 1))
 
 
+@dataclass(slots=True)
+class _Level:
+    """Streams of the same urgency."""
+
+    streams: tuple[str, ...]
+    #: Where the next round begins, so that no stream is always the last to be asked.
+    next: int = 0
+
+
 class ReadyQueue:
     """One worker's end of the streams it reads. `blocking` must have no socket timeout below `block_ms`."""
 
     def __init__(
-        self, client: AsyncClient, blocking: AsyncClient, keys: Keys, *, streams: Sequence[str], consumer: str
+        self, client: AsyncClient, blocking: AsyncClient, keys: Keys, *, levels: Sequence[Sequence[str]], consumer: str
     ) -> None:
+        """`levels` are streams that are looked at together, the most urgent first."""
         self._client = client
         self._blocking = blocking
         self._keys = keys
-        self._streams = tuple(streams)
+        self._levels = [_Level(tuple(streams)) for streams in levels]
+        self._streams = tuple(stream for streams in levels for stream in streams)
         self._consumer = consumer
-        #: Where the next sweep begins, so that no stream is always the last to be asked.
-        self._next = 0
 
     async def ensure_groups(self) -> None:
         """Create each consumer group that is not there, at the beginning of its stream."""
@@ -71,29 +116,57 @@ class ReadyQueue:
                 if "BUSYGROUP" not in str(error):
                     raise
 
-    async def take(self, *, limit: int, block_ms: int) -> list[QueueEntry]:
-        """New entries, at most `limit`: no more than can be run now, or they age in the pending list.
-
-        Only where there are more streams than that, and several get their first entry at the same moment, it is more.
-        """
+    async def look(self, room: Room) -> list[QueueEntry]:
+        """New entries that fit, the most urgent first, without waiting: no more, or they age in the pending list."""
+        found: list[QueueEntry] = []
         try:
-            if limit < len(self._streams) and (found := await self._sweep(limit)):
-                return found
-            return await self._read(self._streams, max(1, limit // len(self._streams)), "BLOCK", block_ms)
+            for level in self._levels:
+                found += await self._sweep(level, room)
+        except LogUnavailable as error:
+            if "NOGROUP" not in str(error):
+                raise
+            await self.ensure_groups()
+        return found
+
+    async def wait(self, room: Room, *, block_ms: int) -> list[QueueEntry]:
+        """New entries where there were none, as soon as there are some.
+
+        Only when several streams get their first entry at the same moment it may be more than fit; then the most urgent
+        come first.
+        """
+        streams = [stream for stream in self._streams if room.of(stream) > 0]
+        count = min([max(1, room.total // len(streams)), *[room.of(stream) for stream in streams]])
+        try:
+            return await self._read(streams, count, "BLOCK", block_ms)
         except LogUnavailable as error:
             if "NOGROUP" not in str(error):
                 raise
             await self.ensure_groups()
             return []
 
-    async def _sweep(self, limit: int) -> list[QueueEntry]:
-        # COUNT is per stream, so all of them in one command could give one entry each: too many.
+    async def _sweep(self, level: _Level, room: Room) -> list[QueueEntry]:
+        """What the level has and fits: less only if it has no more, for then the next one's turn comes."""
         found: list[QueueEntry] = []
-        waiting = [*self._streams[self._next :], *self._streams[: self._next]]
-        while waiting and len(found) < limit:
-            some, waiting = waiting[: limit - len(found)], waiting[limit - len(found) :]
-            found.extend(await self._read(some, 1))
-            self._next = (self._next + len(some)) % len(self._streams)
+        while room.total > 0:
+            more = await self._round(level, room)
+            if not more:
+                break
+            found += more
+        return found
+
+    async def _round(self, level: _Level, room: Room) -> list[QueueEntry]:
+        """One look at each stream of the level. COUNT is per stream, so what has a limit is read by itself."""
+        found: list[QueueEntry] = []
+        waiting = [*level.streams[level.next :], *level.streams[: level.next]]
+        while waiting and room.total > 0:
+            count = max(1, room.total // len(waiting))
+            some = _alike(waiting, room)
+            waiting = waiting[len(some) :]
+            if fits := min(count, room.of(some[0])):
+                entries = await self._read(some, fits)
+                room.take(entries)
+                found += entries
+            level.next = (level.next + len(some)) % len(level.streams)
         return found
 
     async def _read(self, streams: Sequence[str], count: int, *block: str | int) -> list[QueueEntry]:
@@ -101,22 +174,24 @@ class ReadyQueue:
         reply = await execute(self._blocking, *command, *streams, *[">"] * len(streams))
         return [entry for stream, rows in dict(reply or {}).items() for entry in _entries(stream.decode(), rows)]
 
-    async def take_over(self, *, idle_ms: int, limit: int) -> list[QueueEntry]:
-        """Entries whose worker has not touched them for `idle_ms`."""
+    async def take_over(self, room: Room, *, idle_ms: int) -> list[QueueEntry]:
+        """Entries that fit and whose worker has not touched them for `idle_ms`."""
         found: list[QueueEntry] = []
         for stream in self._streams:
             # One call looks at ten times its COUNT and no further, so those that are alive would hide one behind them.
             command = ("XAUTOCLAIM", stream, GROUP, self._consumer, idle_ms)
             start = b"0-0"
-            while len(found) < limit:
+            while room.of(stream) > 0:
                 try:
-                    reply = await execute(self._client, *command, start, "COUNT", limit - len(found))
+                    reply = await execute(self._client, *command, start, "COUNT", room.of(stream))
                 except LogUnavailable as error:
                     if "NOGROUP" in str(error):
                         break
                     raise
                 start = reply[0]
-                found.extend(_entries(stream, reply[1]))
+                entries = _entries(stream, reply[1])
+                room.take(entries)
+                found += entries
                 if start == b"0-0":
                     break
         return found
@@ -164,6 +239,17 @@ def touch_many_sync(client: SyncClient, entries: Iterable[QueueEntry], *, consum
         # Without the group the queue was lost; the record, which decides, was renewed.
         if isinstance(reply, LogUnavailable) and "NOGROUP" not in str(reply):
             raise reply
+
+
+def _alike(streams: Sequence[str], room: Room) -> Sequence[str]:
+    """The first stream, or the first few that one command may read: without limits, and no more than there is room."""
+    if room.has_limit(streams[0]):
+        return streams[:1]
+    return list(takewhile(lambda stream: not room.has_limit(stream), streams))[: room.total]
+
+
+def _type_of(stream: str) -> str:
+    return stream.rpartition(":")[2]  # a type has no colon
 
 
 def _stream_of(keys: Keys, record: TaskRecord) -> str:

@@ -1,4 +1,4 @@
-"""The reaper: every unfinished task has a lease, a queue entry or a place in the delayed set, or gets one.
+"""The reaper: every unfinished task has a lease, a queue entry or a place in the delayed set, or gets one, and is kept.
 
 Walks the index of unfinished tasks. It finishes creations that died between record and queue, finds entries that Redis
 lost, ends what must not be tried again where no worker comes to do it, or what nobody follows any more where that is
@@ -16,11 +16,11 @@ from typing import Final
 
 from server.streams.connections import AsyncClient
 from server.streams.dead_letters import DeadLetters
-from server.streams.delayed import is_postponed, postpone
+from server.streams.delayed import due_at_ms, postpone
 from server.streams.errors import StreamsError
 from server.streams.keys import Keys
 from server.streams.presence import Presence
-from server.streams.ready import enqueue, has_entry
+from server.streams.ready import enqueue_early, has_entry
 from server.streams.records import Status, TaskRecord
 from server.streams.tasks import TaskStore
 
@@ -29,6 +29,8 @@ _log = logging.getLogger(__name__)
 _PAGE: Final = 100
 #: An index entry this old without a record belongs to a creation that died, or to a record that expired.
 _ORPHAN_SECONDS: Final = 60.0
+#: A task as it was this long ago is kept from expiring, which takes days; others need no command for that.
+_LONG_SECONDS: Final = 86_400.0
 
 
 class Reaper:
@@ -81,11 +83,16 @@ class Reaper:
         if record and not record.status.is_ended:
             if not await self._has_settled(record):
                 await self._requeue_if_lost(record)
+                await self._store.keep_key(record)
+                if _waits_long(record):
+                    await self._store.keep_waiting(record)
                 await self._presence.judge(record)
                 return True
             record = await self._store.find(task_id)
         if record and record.is_dead_letter:
             await self._dead_letters.add(task_id)
+        if record:
+            await self._store.release_key(record)
         await self._store.forget_unfinished(task_id)
         return False
 
@@ -100,16 +107,29 @@ class Reaper:
             return
         if record.status is Status.RUNNING and not self._is_lost(record):
             return
-        if await has_entry(self._client, self._keys, record) or await is_postponed(self._client, self._keys, record):
+        if await has_entry(self._client, self._keys, record) or await self._waits_rightly(record):
             return
         _log.info("Task %s had neither lease nor queue entry; it is queued again", record.id)
         if record.status is Status.PENDING and record.not_before_ms > time() * 1000:
             await postpone(self._client, self._keys, record, not_before_ms=record.not_before_ms)
         else:
-            await enqueue(self._client, self._keys, record)
+            await enqueue_early(self._client, self._keys, record)
+
+    async def _waits_rightly(self, record: TaskRecord) -> bool:
+        """Whether it has a place in the delayed set, and not for longer than its record says.
+
+        Longer, if whoever was asked to start it now died between the record and the queue.
+        """
+        due_ms = await due_at_ms(self._client, self._keys, record)
+        return due_ms is not None and due_ms <= max(record.not_before_ms, time() * 1000)
 
     def _is_lost(self, record: TaskRecord) -> bool:
         return self._may_judge_expired() and _is_expired(record)
+
+
+def _waits_long(record: TaskRecord) -> bool:
+    # For a worker or its time; who runs it refreshes it anyway. What nobody asked to run may expire.
+    return record.is_queued and int(record.values.get("updated_at", 0)) < (time() - _LONG_SECONDS) * 1000
 
 
 def _is_expired(record: TaskRecord) -> bool:

@@ -125,6 +125,11 @@ class TaskRecord:
         return self.values.get("queue", "default")
 
     @property
+    def unique_key(self) -> str | None:
+        """While it has not ended there is no other task of its type with this key; None if it has none."""
+        return self.values.get("unique_key")
+
+    @property
     def attempt(self) -> int:
         return int(self.values.get("attempt", 0))
 
@@ -208,13 +213,15 @@ class TaskRecord:
             "id": self.id,
             "type": self.type,
             "title": self.values.get("title", self.type),
+            "queue": self.queue,
+            "unique_key": self.unique_key,
             "input": self.input,
             "status": self.status.value,
             "attempt": self.attempt,
             "progress": self.progress,
             "result": end.get("result") if self.status is Status.COMPLETED else None,
             "error": end.get("error") if self.status is Status.FAILED else None,
-            "not_before": rfc3339(self.values.get("not_before")),
+            "not_before": rfc3339(self.values.get("not_before")) if self.status is Status.PENDING else None,
             "last_event_id": self.values.get("last_id"),
             "created_at": rfc3339(self.values.get("created_at")),
             "updated_at": rfc3339(self.values.get("updated_at")),

@@ -34,6 +34,8 @@ class TaskType:
     on_worker_lost: str = "retry"
     #: What becomes of a task that nobody follows any more: "continue" or "cancel".
     on_disconnect: str = "continue"
+    #: Where its tasks go unless whoever creates one says otherwise.
+    queue: str = "default"
 
 
 class Registry:
@@ -105,4 +107,5 @@ def _task_type(found: dict[str, Any]) -> TaskType:
         found.get("max_attempts"),
         on_worker_lost=found.get("on_worker_lost", "retry"),
         on_disconnect=found.get("on_disconnect", "continue"),
+        queue=found.get("queue", "default"),
     )

@@ -100,6 +100,12 @@ class CoreSettings(BaseSettings):
         le=366 * 86_400,
         description="How long the events of a stream are kept after its end.",
     )
+    result_seconds: float = Field(
+        172_800,
+        ge=1,
+        le=3660 * 86_400,
+        description="How long an ended task and its result are kept; at least twice the retention.",
+    )
     max_stream_events: int = Field(
         10_000,
         ge=100,
@@ -119,7 +125,7 @@ class CoreSettings(BaseSettings):
         2_592_000,
         ge=1,
         le=3660 * 86_400,
-        description="How long a task that was given up is kept as a dead letter; at least twice the retention.",
+        description="How long a task that was given up is kept as a dead letter; at least as long as its result.",
     )
     drain_seconds: float = Field(
         10,

@@ -18,13 +18,15 @@ from server.streams import calls
 from server.streams.announcements import Announcer
 from server.streams.calls import Ending, Lifetimes, Reply
 from server.streams.connections import AsyncClient, execute, execute_many, run
+from server.streams.delayed import postpone, withdraw
 from server.streams.errors import Conflict, Unknown
 from server.streams.event import CANCELLED, encode_json
 from server.streams.keys import Keys
-from server.streams.names import parse_task_id
-from server.streams.ready import enqueue
+from server.streams.names import parse_task_id, task_stream
+from server.streams.ready import enqueue, enqueue_early
 from server.streams.records import Status, TaskRecord
 from server.streams.registry import TaskType
+from server.streams.unique import UniqueKeys
 
 #: Decided by a task's type, not by who asks for the task.
 _POLICY: Final = frozenset({"max_attempts", "on_worker_lost", "on_disconnect"})
@@ -40,19 +42,33 @@ class NewTask:
     input: dict[str, Any]
     title: str | None = None
     queue: str = "default"
+    #: Whether that is the queue of its type, and not the caller's choice.
+    has_types_queue: bool = False
     max_attempts: int = 3
     #: Whether workers may run it at once.
     execute: bool = True
     #: The rest of its type's policy that others than its worker have to know; see `TaskType`.
     on_worker_lost: str = "retry"
     on_disconnect: str = "continue"
+    #: When it may begin: so long from now by Redis' clock, or not before a moment, ms since epoch. One of them at most.
+    delay_ms: int = 0
+    not_before_ms: int = 0
+    #: While it has not ended, another task of its type with this key is this task.
+    unique_key: str | None = None
 
     @classmethod
-    def of(cls, task_type: TaskType, input: dict[str, Any], *, max_attempts: int, **given: Any) -> NewTask:
-        """A task of this type, with its policy; `max_attempts` is for a type that does not say."""
+    def of(
+        cls, task_type: TaskType, input: dict[str, Any], *, max_attempts: int, queue: str | None = None, **given: Any
+    ) -> NewTask:
+        """A task of this type, with its policy; `max_attempts` is for a type that does not say.
+
+        `queue` is the caller's choice, if there is one.
+        """
         return cls(
             task_type.name,
             input,
+            queue=queue or task_type.queue,
+            has_types_queue=queue is None,
             max_attempts=task_type.max_attempts or max_attempts,
             on_worker_lost=task_type.on_worker_lost,
             on_disconnect=task_type.on_disconnect,
@@ -86,27 +102,45 @@ class TaskStore:
         self._announcer = announcer
         self._lifetimes = lifetimes
         self._may_judge_expired = may_judge_expired
+        self._unique = UniqueKeys(client, keys, self.find, lifetimes=lifetimes)
 
     async def create(self, new: NewTask, *, idempotency_key: str | None = None) -> TaskRecord:
         """Create a task, and queue it if it is to run. The same key and request give the same task again.
 
-        Raises `Conflict` if the key came with another request before, or its task was deleted.
+        With a unique key that a task has which has not ended, it is that task, whatever else was asked for.
+        Raises `Conflict` if the idempotency key came with another request before, or its task was deleted.
         """
         task_id = _derived_id(idempotency_key) if idempotency_key else _random_id()
+        body = _hash_of(new)
+        # A request that is repeated gets its first answer, although its task may have ended.
+        if new.unique_key is not None and not (idempotency_key and await self.find(task_id)):
+            holder = await self._unique.take(new.type, new.unique_key, task_id, body=body, delay_ms=_delay_of(new))
+            if holder.awaits_rerun(holder.record) and holder.record:
+                return await self.start(holder.task_id, rerun_of=holder.record.attempt)
+            if holder.record:
+                await self._queue_unless_queued(holder.record)
+                return holder.record
+            task_id, body = holder.task_id, holder.body
+        return await self._create(task_id, new, body)
+
+    async def _create(self, task_id: str, new: NewTask, body: str) -> TaskRecord:
         await self._index(task_id)
-        values = _values(new)
-        # Of what the caller asked for: a worker that comes back with other defaults makes no other request of it.
-        asked = {name: value for name, value in values.items() if name not in _POLICY}
-        body = hashlib.sha256(encode_json(asked, what="The task").encode()).hexdigest()[:32]
-        call = calls.create(self._keys, task_id, body=body, values=values, lifetimes=self._lifetimes)
+        call = calls.create(
+            self._keys,
+            task_id,
+            body=body,
+            values=_values(new),
+            lifetimes=self._lifetimes,
+            delay_ms=new.delay_ms,
+            not_before_ms=new.not_before_ms,
+        )
         created = await run(self._client, call)
         if created.record is None:
             raise Conflict("This Idempotency-Key was used with another request. Use a new key for a new request.")
         record = created.record
         if record.status is Status.DELETED:
             raise Conflict("The task made with this Idempotency-Key was deleted. Use a new key for a new task.")
-        if record.status is Status.PENDING and record.is_queued and "queue_entry" not in record.values:
-            await enqueue(self._client, self._keys, record)
+        await self._queue_unless_queued(record)
         if created.outcome == "created":
             await self._announcer.created(record)
         return record
@@ -136,14 +170,20 @@ class TaskStore:
         ]
 
     async def start(self, task_id: str, *, rerun_of: int | None = None) -> TaskRecord:
-        """Let a pending task run, or an ended one again if `rerun_of` is its newest attempt. Raises `Unknown`."""
-        await self.get(task_id)
+        """Let a pending task run, or an ended one again if `rerun_of` is its newest attempt. Raises `Unknown`.
+
+        One that was put off when it was created runs now; one that waits to be tried again keeps its pause.
+        Raises `Conflict` if another task has its unique key by now.
+        """
+        record = await self.get(task_id)
+        if record.unique_key is not None and record.status.is_ended and record.attempt == rerun_of:
+            await self._retake_key(record, record.unique_key)
         await self._index(task_id, only_unfinished=True)
         reply = await run(self._client, calls.start(self._keys, task_id, rerun_of=rerun_of, lifetimes=self._lifetimes))
         record = await self.get(task_id)
         if reply.outcome == "started":
             await execute(self._client, "ZREM", self._keys.dead_index, task_id)
-            await enqueue(self._client, self._keys, record)
+            await enqueue_early(self._client, self._keys, record)
             await self._announcer.updated(record, to_system=True)
         return record
 
@@ -154,6 +194,8 @@ class TaskStore:
         record = await self.get(task_id)
         if reply.outcome == "settled":
             await self._announcer.updated(record, to_system=True)
+            if record.not_before_ms:
+                await withdraw(self._client, self._keys, record)
         return record
 
     async def settle(self, task_id: str, ending: Ending, *, mode: str) -> Reply:
@@ -179,7 +221,7 @@ class TaskStore:
 
     async def delete(self, task_id: str) -> None:
         """Remove an ended task. Raises `Unknown`, and `Conflict` if it has not ended."""
-        parse_task_id(task_id)
+        record = await self.find(parse_task_id(task_id))
         reply = await run(self._client, calls.delete(self._keys, task_id, lifetimes=self._lifetimes))
         if reply.outcome == "missing":
             raise Unknown(f"There is no task {task_id!r}. It may have been deleted already.")
@@ -187,6 +229,8 @@ class TaskStore:
             raise Conflict(f"Task {task_id!r} has not ended. Cancel it first, then delete it.")
         for index in (self._keys.tasks_index, self._keys.unfinished_index, self._keys.dead_index):
             await execute(self._client, "ZREM", index, task_id)
+        if record is not None:
+            await self._unique.release(record)
 
     async def list(
         self, *, status: Status | None, task_type: str | None, limit: int, cursor: str | None = None
@@ -216,6 +260,38 @@ class TaskStore:
     async def restore_index(self, task_id: str) -> None:
         """Put a running task back on the indexes, after Redis lost them."""
         await self._index(task_id)
+
+    async def keep_waiting(self, record: TaskRecord) -> None:
+        """Keep a task that waits for a worker from expiring, and what it has emitted so far."""
+        names = (self._keys.record(record.id), self._keys.log(task_stream(record.id)))
+        await execute_many(self._client, [("PEXPIRE", name, self._lifetimes.live_ms, "GT") for name in names])
+
+    async def keep_key(self, record: TaskRecord) -> None:
+        """See to it that an unfinished task keeps its unique key."""
+        await self._unique.keep(record)
+
+    async def release_key(self, record: TaskRecord) -> None:
+        """Forget the unique key of a task that has ended."""
+        await self._unique.release(record)
+
+    async def _retake_key(self, record: TaskRecord, key: str) -> None:
+        end = record.values.get("last_id", "")
+        body = record.values.get("body", "")
+        holder = await self._unique.take(record.type, key, record.id, body=body, rerun_of=end)
+        if holder.task_id != record.id:
+            raise Conflict(
+                f"Task {holder.task_id!r} has the unique_key {key!r} of task {record.id!r} and has not ended. "
+                "Wait for its end, or cancel it first."
+            )
+
+    async def _queue_unless_queued(self, record: TaskRecord) -> None:
+        """Put a new task where workers look for it, or where it waits for its time."""
+        if record.status is not Status.PENDING or not record.is_queued or "queue_entry" in record.values:
+            return
+        if record.not_before_ms:
+            await postpone(self._client, self._keys, record, not_before_ms=record.not_before_ms)
+        else:
+            await enqueue(self._client, self._keys, record)
 
     async def _index(self, task_id: str, *, only_unfinished: bool = False) -> None:
         # Before the record: a record without an index entry would never be found by the reaper.
@@ -263,7 +339,25 @@ def _values(new: NewTask) -> dict[str, str]:
         "on_worker_lost": new.on_worker_lost,
         "on_disconnect": new.on_disconnect,
         "queued": "1" if new.execute else "0",
-    }
+    } | ({} if new.unique_key is None else {"unique_key": new.unique_key})
+
+
+def _hash_of(new: NewTask) -> str:
+    """What tells one request from another: what its caller asked for.
+
+    Not what its type decides: a worker that comes back with other defaults makes no other request of it.
+    """
+    asked = {name: value for name, value in _values(new).items() if name not in _POLICY}
+    if new.has_types_queue:
+        del asked["queue"]
+    if new.delay_ms or new.not_before_ms:
+        asked["begin"] = f"{new.delay_ms} {new.not_before_ms}"
+    return hashlib.sha256(encode_json(asked, what="The task").encode()).hexdigest()[:32]
+
+
+def _delay_of(new: NewTask) -> int:
+    """How long it waits at least, ms."""
+    return max(0, new.delay_ms, new.not_before_ms - int(time() * 1000))
 
 
 def _random_id() -> str:

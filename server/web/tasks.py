@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.responses import Response
@@ -10,14 +9,13 @@ from starlette.responses import Response
 from server.streams.errors import LogUnavailable
 from server.streams.names import task_stream
 from server.streams.records import Status
-from server.streams.tasks import NewTask
 from server.web.bodies import read_object
 from server.web.cursors import start_of, start_of_parameters
 from server.web.follow import admit, answer, open_stream, task_id_of
-from server.web.inputs import check_input
+from server.web.new_task import MEMBERS, new_task
 from server.web.paging import cursor_of, json_response, limit_of
 from server.web.problems import FieldError, Problem, invalid, shown
-from server.web.refusals import Busy, refuse
+from server.web.refusals import refuse
 from server.web.requests import accepts_event_stream
 
 if TYPE_CHECKING:
@@ -25,12 +23,8 @@ if TYPE_CHECKING:
 
     from server.fanout import Start
     from server.streams.records import TaskRecord
-    from server.streams.registry import TaskType
     from server.web.state import WebRequest
 
-_MEMBERS: Final = frozenset({"type", "input", "title", "execute"})
-#: Titles are for lists on a screen.
-_LONGEST_TITLE: Final = 200
 #: Far above a UUID, which is what most send.
 _LONGEST_KEY: Final = 255
 _LISTED_STATUSES: Final = [status.value for status in Status if status is not Status.DELETED]
@@ -41,7 +35,12 @@ async def task_types(request: WebRequest) -> Response:
     return json_response(
         {
             "task_types": [
-                {"name": each.name, "description": each.description, "input_schema": each.input_schema}
+                {
+                    "name": each.name,
+                    "description": each.description,
+                    "input_schema": each.input_schema,
+                    "queue": each.queue,
+                }
                 for each in offered
             ]
         }
@@ -50,8 +49,8 @@ async def task_types(request: WebRequest) -> Response:
 
 async def create_task(request: WebRequest) -> Response:
     key = _idempotency_key(request)
-    body = await read_object(request, max_bytes=request.state["limits"].max_body_bytes, known=_MEMBERS)
-    new = await _new_task(request, body)
+    body = await read_object(request, max_bytes=request.state["limits"].max_body_bytes, known=MEMBERS)
+    new = await new_task(request, body)
     start = start_of_parameters(request) if accepts_event_stream(request) else None
     if start:
         admit(request)
@@ -124,62 +123,6 @@ async def _started_stream(request: WebRequest, task_id: str, start: Start) -> Re
     except LogUnavailable:
         return refuse(request, f"The task has been started; follow it at /tasks/{task_id}/events", headers=headers)
     return await answer(request, subscription, headers=headers)
-
-
-async def _new_task(request: WebRequest, body: dict[str, Any]) -> NewTask:
-    errors = [*_type_errors(body), *_title_errors(body), *_shape_errors(body)]
-    if errors:
-        raise invalid(*errors)
-    task_type = await _known_type(request, body["type"])
-    value: dict[str, Any] = body.get("input", {})
-    if errors := check_input(task_type, value):
-        raise invalid(*errors)
-    return NewTask.of(
-        task_type,
-        value,
-        max_attempts=request.state["limits"].max_attempts,
-        title=body.get("title"),
-        execute=body.get("execute", True),
-    )
-
-
-async def _known_type(request: WebRequest, name: str) -> TaskType:
-    found = await request.state["registry"].known_type(name)
-    if found:
-        return found
-    if await request.state["registry"].is_empty():
-        raise Busy("No worker has said yet what it offers. Try again when one has started.")
-    offered = [each.name for each in await request.state["registry"].live_types()]
-    hint = f"Workers offer {', '.join(offered)}." if offered else "No worker is connected."
-    raise invalid(FieldError("#/type", f"There is no task type {shown(name)}. {hint}"))
-
-
-def _type_errors(body: dict[str, Any]) -> list[FieldError]:
-    name = body.get("type")
-    if isinstance(name, str) and name:
-        return []
-    text = "This is required." if name is None else f"{shown(name)} does not name a task type."
-    return [FieldError("#/type", f"{text} GET /task-types lists them.")]
-
-
-def _title_errors(body: dict[str, Any]) -> list[FieldError]:
-    title = body.get("title")
-    if title is None:
-        return []
-    if not isinstance(title, str) or not 1 <= len(title) <= _LONGEST_TITLE:
-        return [FieldError("#/title", f"{shown(title)} is not a title. Use text of 1 to {_LONGEST_TITLE} characters.")]
-    if any(unicodedata.category(character) == "Cc" for character in title):
-        return [FieldError("#/title", f"{shown(title)} has control characters. Leave them out.")]
-    return []
-
-
-def _shape_errors(body: dict[str, Any]) -> list[FieldError]:
-    errors: list[FieldError] = []
-    if not isinstance(body.get("input", {}), dict):
-        errors.append(FieldError("#/input", f"{shown(body['input'])} is not an object. Use {{…}}, or leave it out."))
-    if not isinstance(body.get("execute", True), bool):
-        errors.append(FieldError("#/execute", f"{shown(body['execute'])} is not a boolean. Use true or false."))
-    return errors
 
 
 def _rerun_of(body: dict[str, Any]) -> int | None:

@@ -142,3 +142,23 @@ async def test_an_emptied_field_shows_the_default_that_it_runs_with(run: DevRun,
         await expect(page.part("input")).to_contain_text(f'"seconds":{default}', timeout=5000)
         await page.part("cancel").click()
         await page.ended("cancelled")
+
+
+async def test_a_task_that_begins_later_is_shown_to_wait_until_then(run: DevRun, browser: Browser):
+    async with console(browser, run.url) as page:
+        created = await page.page.request.post(f"{run.url}/tasks", data={"type": "process", "delay": 3600})
+        task = await created.json()
+        await page.page.goto(f"{run.url}/#task={task['id']}")
+        await expect(page.part("stalled")).to_contain_text("Waits until", timeout=5000)
+        await page.part("cancel").click()
+        await page.ended("cancelled")
+        await expect(page.part("stalled")).to_be_hidden()
+
+
+async def test_a_task_in_a_queue_without_workers_is_shown_to_wait_for_one(run: DevRun, browser: Browser):
+    async with console(browser, run.url) as page:
+        created = await page.page.request.post(f"{run.url}/tasks", data={"type": "process", "queue": "nobody"})
+        await page.page.goto(f"{run.url}/#task={(await created.json())['id']}")
+        await expect(page.part("stalled")).to_contain_text("queue “nobody”", timeout=5000)
+        await page.part("cancel").click()
+        await page.ended("cancelled")

@@ -76,20 +76,20 @@ async def test_a_task_is_followed_over_several_connections_by_its_cursor(tmp_pat
     assert "hello" in errors
 
 
-async def test_a_task_that_no_worker_offers_is_said_to_wait_for_one(tmp_path: Path):
+async def test_a_task_that_no_worker_could_run_is_said_to_wait_for_one(tmp_path: Path):
     async def begun_late() -> bytes:
-        await wait_until(lambda: len(script.asked) == 4, description="it asks what workers offer", timeout=20)
+        await wait_until(lambda: len(script.asked) == 3, description="it asks how the task stands", timeout=20)
         return STREAM_HEAD + frame("1-0", "attempt", {"attempt": 1}) + frame("1-1", "complete", {"result": 1})
 
     async with scripted(
         answer("202 Accepted", TASK),
         begun_late,
-        answer("200 OK", {**TASK, "status": "pending"}),
-        answer("200 OK", {"task_types": [{"name": "other"}]}),
+        answer("200 OK", {**TASK, "status": "pending", "workers": 0, "queue": "gpu"}),
     ) as (script, url):
-        code, _, errors = await reprise(tmp_path, "run", "demo", "--url", url)
+        code, _, errors = await reprise(tmp_path, "run", "demo", "--queue", "gpu", "--url", url)
     assert code == 0
-    assert errors.count("waiting for a worker that offers 'demo'") == 1
+    assert '"queue":"gpu"' in script.asked[0]
+    assert errors.count("waiting for a worker that offers 'demo' and takes tasks from queue 'gpu'") == 1
 
 
 async def test_a_lost_answer_is_asked_for_again_under_the_same_key(tmp_path: Path):
@@ -104,6 +104,25 @@ async def test_a_lost_answer_is_asked_for_again_under_the_same_key(tmp_path: Pat
     keys = {line for text in script.asked for line in text.splitlines() if line.startswith("idempotency-key")}
     assert len(keys) == 1
     assert [text.count('{"type":"demo","input":{"a":2}}') for text in script.asked[:3]] == [1, 1, 1]
+
+
+async def test_a_delay_is_asked_for_and_its_end_is_shown(tmp_path: Path):
+    async with scripted(
+        answer("202 Accepted", TASK | {"not_before": "2026-11-26T10:00:00.000Z"}),
+        STREAM_HEAD + frame("1-1", "complete", {"result": None}),
+    ) as (script, url):
+        code, _, errors = await reprise(tmp_path, "run", "demo", "--delay", "2.5", "--unique-key", "k 1", "--url", url)
+    assert code == 0
+    assert '"unique_key":"k 1"' in script.asked[0]
+    assert '"delay":2.5' in script.asked[0]
+    assert "begins at 2026-11-2" in errors
+
+
+async def test_a_delay_that_is_none_is_one_sentence_with_exit_code_2(tmp_path: Path):
+    for text in ("-1", "nan", "inf"):
+        code, out, errors = await reprise(tmp_path, "run", "demo", "--delay", text)
+        assert (code, out, errors.count("\n")) == (2, "", 1)
+        assert errors.startswith("reprise: --delay is ")
 
 
 async def test_a_failed_task_is_told_with_exit_code_1(tmp_path: Path):

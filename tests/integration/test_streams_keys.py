@@ -37,6 +37,7 @@ async def use_everything(hand: Hand) -> str:
     await hand.retry(failed.id)
     followed = await store.create(NewTask("t", {}, on_disconnect="cancel"))
     await Presence(hand.client, hand.keys, store, grace_seconds=1).came(f"tasks.{followed.id}")
+    await store.create(NewTask("t", {}, unique_key="k"))
     await postpone(hand.client, hand.keys, failed, not_before_ms=1)
     dead = (await store.create(NewTask("t", {}, max_attempts=1))).id
     await hand.claimed(dead, lease_ms=0)

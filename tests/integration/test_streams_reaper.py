@@ -126,6 +126,26 @@ async def test_a_task_that_is_put_off_keeps_its_place_or_gets_it_back(hand: Hand
     assert await queued(hand.client, hand.keys) == []
 
 
+async def test_a_task_that_waits_for_days_is_kept_and_one_that_nobody_asked_to_run_expires(
+    hand: Hand, reaper: Reaper, store: TaskStore
+):
+    waiting, idle, young = [
+        await store.create(NewTask("t", {}, execute=execute_it)) for execute_it in (True, False, True)
+    ]
+    tried = await store.create(NewTask("t", {}))
+    await hand.claimed(tried.id)
+    await hand.retry(tried.id)
+    logs = [hand.keys.log(f"tasks.{tried.id}")]
+    records = [hand.keys.record(each.id) for each in (waiting, idle, young, tried)]
+    for name in records + logs:
+        await execute(hand.client, "PEXPIRE", name, 60_000)
+    for record in (waiting, idle, tried):
+        await hand.amend(record.id, updated_at=str(int((time() - 90_000) * 1000)))
+    await reaper.reap_once()
+    left = [await execute(hand.client, "PTTL", name) > 60_000 for name in records + logs]
+    assert left == [True, False, False, True, True]
+
+
 async def test_a_cancelled_task_whose_worker_is_gone_is_ended_by_the_reaper(hand: Hand, reaper: Reaper):
     await indexed(hand, "a")
     await hand.running("a", lease_ms=60_000)

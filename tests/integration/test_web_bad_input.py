@@ -53,8 +53,12 @@ def problem(response: httpx.Response, status: int) -> dict[str, Any]:
         ({"type": "free", "title": "t" * 201}, "#/title", "1 to 200"),
         ({"type": "free", "title": "a\x07b"}, "#/title", "control characters"),
         ({"type": "free", "execute": "no"}, "#/execute", "true or false"),
+        ({"type": "free", "queue": "a b"}, "#/queue", "'a b' does not name a queue. Use 1 to 64"),
+        ({"type": "free", "queue": ""}, "#/queue", "'' does not name a queue"),
+        ({"type": "free", "queue": ["a"]}, "#/queue", '["a"] does not name a queue'),
+        ({"type": "free", "queue": "q" * 65}, "#/queue", "does not name a queue"),
         ({"type": "free", "inptu": {}}, "#/inptu", "Did you mean 'input'?"),
-        ({"type": "free", "zzz": {}}, "#/zzz", "Known are execute, input, title, type"),
+        ({"type": "free", "zzz": {}}, "#/zzz", "Known are delay, execute, input, not_before"),
     ],
 )
 @pytest.mark.parametrize("accept", ["application/json", "text/event-stream"])

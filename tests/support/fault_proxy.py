@@ -166,22 +166,8 @@ def _name(words: list[bytes]) -> str:
     command = words[0].upper().decode()
     if command not in {"EVAL", "EVALSHA"}:
         return command
-    names = (
-        "append",
-        "repair",
-        "publish",
-        "claim",
-        "renew",
-        "release",
-        "create",
-        "start",
-        "settle",
-        "delete",
-        "read",
-        "amend",
-    )
     given = words[1].decode()
-    return next((name for name in names if given in {calls.script(name).sha, calls.script(name).text}), command)
+    return next((name for name in _SCRIPTS if given in {calls.script(name).sha, calls.script(name).text}), command)
 
 
 async def _read_command(reader: asyncio.StreamReader) -> tuple[bytes, list[bytes]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from secrets import token_hex
 from typing import Any
 
@@ -32,6 +33,7 @@ STEPS = TaskType(
     },
 )
 FREE = TaskType("free", "Takes anything.", {"type": "object"})
+HEAVY = TaskType("heavy", "Wants a machine of its own.", {"type": "object"})
 FLEETING = TaskType("fleeting", "Of no use without readers.", {"type": "object"}, on_disconnect="cancel")
 COUNTDOWN = TaskType(
     "countdown",
@@ -54,6 +56,10 @@ class PlayedWorker:
 
     async def offer(self, *types: TaskType) -> None:
         await self._registry.heartbeat("played", types, details={})
+
+    async def offer_in(self, queue: str, *, queues: list[str]) -> None:
+        """Offer the type `heavy`, whose tasks go into `queue`, and take from `queues`."""
+        await self._registry.heartbeat("played", [FREE, replace(HEAVY, queue=queue)], details={"queues": queues})
 
     @asynccontextmanager
     async def run(self, task_id: str) -> AsyncGenerator[StreamWriter]:

@@ -120,9 +120,9 @@ class Bench:
     async def _ready_streams(self, queue: str) -> list[bytes]:
         return await execute(self.client, "KEYS", self.keys.ready(queue, "*"))
 
-    async def queue_is_empty(self, *, timeout: float = 8) -> None:
+    async def queue_is_empty(self, queue: str = "default", *, timeout: float = 8) -> None:
         async def empty() -> bool:
-            return await self.queue_length() == 0
+            return await self.queue_length(queue) == 0
 
         await wait_until(empty, description="every queue entry is acked and deleted", timeout=timeout)
 

@@ -24,6 +24,7 @@ _METHODS = {
     "control": ("i",),
     "ready": ("q", "t"),
     "delayed": ("q",),
+    "unique": ("t", "k"),
 }
 
 
@@ -64,6 +65,12 @@ def test_keys_of_one_stream_share_its_slot_and_streams_have_keys_of_their_own(on
         assert found[1] == one
     assert keys.record(one).split("}")[0] == keys.log(f"tasks.{one}").split("}")[0] == keys.control(one).split("}")[0]
     assert (keys.log(one) == keys.log(other)) == (one == other)
+
+
+def test_a_unique_key_may_be_any_text_and_no_two_pairs_share_a_holder():
+    pairs = [("t", "k"), ("t", "k}:{"), ("t", ""), ("tk", ""), ("u", "k"), ("t", "k\0")]
+    assert len({Keys().unique(*pair) for pair in pairs}) == len(pairs)
+    assert all(Keys().unique(*pair).count("{") == 1 for pair in pairs)
 
 
 @pytest.mark.parametrize("prefix", ["a{", "a}", "{a}:"])

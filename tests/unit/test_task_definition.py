@@ -214,6 +214,14 @@ def test_a_decorator_without_parentheses_is_told_apart() -> None:
         ("retry_on", "ValueError"),
         ("retry_on", (ValueError, "x")),
         ("no_retry_on", [3]),
+        ("concurrency", 0),
+        ("concurrency", True),
+        ("concurrency", 2.5),
+        ("concurrency", 10_001),
+        ("queue", "a b"),
+        ("queue", ""),
+        ("queue", 5),
+        ("queue", "q" * 65),
     ],
 )
 def test_a_policy_that_cannot_be_one_is_refused_with_its_place_the_value_and_the_way_out(

@@ -13,16 +13,15 @@ class Lifetimes:
     live_ms: int = 7 * 86_400_000
     #: A log after its end, and a shared log after its last event.
     retention_ms: int = 86_400_000
-    #: A task's record after its end: it answers for the log when that is gone.
+    #: A task's record after its end, and so its result: it answers for the log when that is gone.
     record_ms: int = 2 * 86_400_000
     #: The record of a dead letter: a person has to find the time to look at it.
     dead_ms: int = 30 * 86_400_000
 
     @classmethod
-    def lasting(cls, retention_seconds: float, dead_letter_seconds: float | None = None) -> Lifetimes:
-        """Those that follow from the settings: a record is needed longer than its log."""
+    def lasting(cls, *, retention_seconds: float, result_seconds: float, dead_letter_seconds: float) -> Lifetimes:
+        """Those that follow from the settings: a record is needed longer than its log, and a dead letter is one."""
         retention_ms = int(retention_seconds * 1000)
-        dead_ms = cls().dead_ms if dead_letter_seconds is None else int(dead_letter_seconds * 1000)
-        return cls(
-            max(cls().live_ms, retention_ms), retention_ms, 2 * retention_ms, dead_ms=max(dead_ms, 2 * retention_ms)
-        )
+        record_ms = max(int(result_seconds * 1000), 2 * retention_ms)
+        dead_ms = max(int(dead_letter_seconds * 1000), record_ms)
+        return cls(max(cls().live_ms, retention_ms), retention_ms, record_ms, dead_ms)

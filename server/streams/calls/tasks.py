@@ -21,13 +21,26 @@ class Created:
     record: TaskRecord | None = None
 
 
-def create(keys: Keys, task_id: str, *, body: str, values: Mapping[str, str], lifetimes: Lifetimes) -> Call[Created]:
-    """Write a task's record unless it exists. `body` is a hash of the request that asks for it."""
+def create(
+    keys: Keys,
+    task_id: str,
+    *,
+    body: str,
+    values: Mapping[str, str],
+    lifetimes: Lifetimes,
+    delay_ms: int = 0,
+    not_before_ms: int = 0,
+) -> Call[Created]:
+    """Write a task's record unless it exists. `body` is a hash of the request that asks for it.
+
+    The task may begin after `delay_ms` from now by Redis' clock, and not before `not_before_ms` since epoch.
+    """
 
     def parse(raw: Sequence[Any]) -> Created:
         return Created(raw[0].decode(), TaskRecord.decode(task_id, raw[1]) if len(raw) > 1 else None)
 
-    return Call(script("create"), (keys.record(task_id),), (lifetimes.live_ms, body, *flat(values)), parse)
+    args = (lifetimes.live_ms, body, delay_ms, not_before_ms, *flat(values))
+    return Call(script("create"), (keys.record(task_id),), args, parse)
 
 
 def start(keys: Keys, task_id: str, *, rerun_of: int | None, lifetimes: Lifetimes) -> Call[Reply]:

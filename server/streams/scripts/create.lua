@@ -1,5 +1,7 @@
 -- Create a task's record, once: the record is the idempotency entry of its own creation.
--- KEYS  1 record                              ARGV  1 expiry, ms  2 hash of the request, then the record's values
+-- KEYS  1 record
+-- ARGV  1 expiry while the task may run, ms  2 hash of the request  3 delay, ms  4 not before, ms since epoch; 0 for none
+--       then the record's values
 -- Reply {"created", HGETALL} {"exists", HGETALL} {"conflict"}
 local record = KEYS[1]
 local body = redis.call('HGET', record, 'body')
@@ -9,9 +11,15 @@ if body then
   end
   return { 'exists', redis.call('HGETALL', record) }
 end
-local now = whole(now_ms())
+local moment = now_ms()
+local now = whole(moment)
+-- By Redis' clock, as whoever promotes and claims will look at it.
+local not_before = math.max(moment + tonumber(ARGV[3]), tonumber(ARGV[4]))
 redis.call('HSET', record, 'body', ARGV[2], 'status', 'pending', 'reason', 'started', 'attempt', '0', 'spent', '0',
   'chain', '[]', 'generation', '0', 'owner', '', 'lease_until', '0', 'created_at', now, 'updated_at', now,
-  unpack(ARGV, 3))
-redis.call('PEXPIRE', record, ARGV[1])
+  unpack(ARGV, 5))
+if not_before > moment then
+  redis.call('HSET', record, 'not_before', whole(not_before))
+end
+redis.call('PEXPIRE', record, whole(not_before - moment + tonumber(ARGV[1])))
 return { 'created', redis.call('HGETALL', record) }

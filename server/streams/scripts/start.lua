@@ -3,12 +3,16 @@
 -- ARGV  1 bell  2 expiry, ms  3 the attempt a re-run replaces, "" for no re-run
 -- Reply {"missing"} {"started"} {"joined"}
 local record = KEYS[1]
-local found = redis.call('HMGET', record, 'status', 'queued', 'attempt')
+local found = redis.call('HMGET', record, 'status', 'queued', 'attempt', 'not_before', 'reason')
 if not found[1] or found[1] == 'deleted' then
   return { 'missing' }
 end
-if found[1] == 'pending' and found[2] ~= '1' then
+-- Whoever asks for a task that was put off when it was created wants it now. One that failed keeps its pause: a reader
+-- that only asks again for its stream must not hurry it.
+local is_put_off = found[4] and found[5] ~= 'retry'
+if found[1] == 'pending' and (found[2] ~= '1' or is_put_off) then
   redis.call('HSET', record, 'queued', '1', 'updated_at', whole(now_ms()))
+  redis.call('HDEL', record, 'not_before')
   return { 'started' }
 end
 if ENDED[found[1]] and ARGV[3] ~= '' and found[3] == ARGV[3] then

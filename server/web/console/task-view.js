@@ -74,6 +74,7 @@ export class TaskView {
     if (this.#events.length > 0) return;
     this.#showStatus(record.status);
     if (record.attempt) this.#showAttempt(record.attempt);
+    showText(this.#parts.stalled, waitingSentence(record));
   }
 
   /** @param {import("./follow.js").StreamEvent} event */
@@ -202,4 +203,11 @@ export class TaskView {
 
 function voidSentence({ attempt }, dropped) {
   return `Attempt ${attempt} · ${dropped === 1 ? "1 event no longer stands" : `${dropped} events no longer stand`}`;
+}
+
+/** Why a task has not begun, as far as its record tells; null if there is nothing to wonder about. */
+function waitingSentence({ status, not_before: notBefore, queue, workers }) {
+  if (status !== "pending") return null;
+  if (workers === 0) return `No worker that is up offers its type and takes tasks from queue “${queue}”.`;
+  return notBefore ? `Waits until ${new Date(notBefore).toLocaleString()}.` : null;
 }
