@@ -102,6 +102,15 @@ async def test_a_task_is_read_at_the_address_of_its_stream_too(web: Web) -> None
     assert unknown.status_code == 404
 
 
+@pytest.mark.parametrize("name", ["system", "tasks"])
+async def test_streams_of_reprise_itself_are_read_at_their_names_and_begin_at_their_end(web: Web, name: str) -> None:
+    task_id = (await web.create())["id"]
+    async with reading(web.client, f"/streams/{name}/events") as reader:
+        assert (await reader.next()).event == "position"
+        await web.client.post(f"/tasks/{task_id}/cancel")
+        assert data_of(await reader.next())["task_id"] == task_id
+
+
 async def test_the_end_of_the_block_stores_everything_and_leaves_the_stream_open(redis_url: str, hand: Hand) -> None:
     async with open_stream(redis_url, "chat.42") as stream:
         for number in range(100):
@@ -179,9 +188,11 @@ def test_streams_of_reprise_itself_are_refused(name: str) -> None:
         ({"name": "a b"}, "'a b' is not a stream name"),
         ({"redis_url": "http://localhost"}, "The address of Redis begins with 'http'"),
         ({"prefix": "{x}"}, "has a brace"),
-        ({"patience_seconds": 0}, "patience_seconds is 0"),
+        ({"patience_seconds": 0}, "patience_seconds is 0. Use a number from 0.01 to 86400"),
         ({"patience_seconds": float("nan")}, "patience_seconds is nan"),
-        ({"max_events": -1}, "max_events -1"),
+        ({"retention_seconds": float("inf")}, "retention_seconds is inf"),
+        ({"max_events": -1}, "max_events is -1"),
+        ({"max_event_bytes": 0}, "max_event_bytes is 0"),
     ],
 )
 def test_what_cannot_be_used_is_refused_at_once_with_the_way_out(given: dict[str, object], says: str) -> None:

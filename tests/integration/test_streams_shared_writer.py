@@ -218,6 +218,22 @@ async def test_events_are_given_up_aloud_when_redis_stays_away_for_longer_than_t
     assert await stored(hand) == []
 
 
+async def test_a_redis_without_memory_is_waited_for_and_the_reason_is_told_when_patience_ends(
+    own_server: RedisServer, keys: Keys
+):
+    client = connect(own_server.url, name="own")
+    async with writing(own_server.url) as [writer], writing(own_server.url, patience=0.3) as [hasty]:
+        await execute(client, "CONFIG", "SET", "maxmemory", "1")
+        await emit(writer, 1)
+        await emit(hasty, 2)
+        with pytest.raises(LogUnavailable, match="Redis refused: OOM"):
+            await hasty.flush()
+        await execute(client, "CONFIG", "SET", "maxmemory", "0")
+        await writer.flush()
+    assert await stored(Hand(client, keys)) == ["1"]
+    await client.aclose()
+
+
 async def test_a_batch_is_not_sent_again_once_redis_may_have_forgotten_that_it_is_stored(hand: Hand, proxy: FaultProxy):
     clock = Clock()
 

@@ -10,8 +10,13 @@ from server.streams.errors import InvalidInput
 from server.streams.keys import Keys
 from server.streams.names import is_reserved, parse_stream_name
 
-#: Nobody waits longer for Redis; each handle leaves a key there for as long.
-_MOST_PATIENCE_SECONDS: Final = 86_400
+#: Those of the settings of the same names; patience, because each handle leaves a key in Redis for as long.
+_BOUNDS: Final[dict[str, tuple[float, float]]] = {
+    "retention_seconds": (1, 366 * 86_400),
+    "max_events": (0, 10_000_000),
+    "max_event_bytes": (1, 16 * 2**20),
+    "patience_seconds": (0.01, 86_400),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +39,7 @@ class StreamOptions:
                 f"The stream {self.name!r} is Reprise's own: only it writes `system`, `tasks` and `tasks.…`. "
                 "Choose another name."
             )
-        if not 0 < self.patience_seconds <= _MOST_PATIENCE_SECONDS:
-            raise InvalidInput(
-                f"patience_seconds is {self.patience_seconds!r}. Use more than 0 and up to {_MOST_PATIENCE_SECONDS}."
-            )
-        if self.retention_seconds < 1 or self.max_events < 0 or self.max_event_bytes < 1:
-            raise InvalidInput(
-                f"retention_seconds is {self.retention_seconds!r}, max_events {self.max_events!r} and max_event_bytes "
-                f"{self.max_event_bytes!r}. Use at least 1, 0 (for no limit) and 1."
-            )
+        for name, (least, most) in _BOUNDS.items():
+            value: float = getattr(self, name)
+            if not least <= value <= most:
+                raise InvalidInput(f"{name} is {value!r}. Use a number from {least} to {most}.")
