@@ -316,6 +316,10 @@ def test_a_request_may_be_overtaken_at_each_of_its_steps(model_server: Server, l
         overtake_everywhere(model_server, late, others)
 
 
+def _has_ended_anyhow(_: Holder, record: TaskRecord | None) -> bool:
+    return record is not None and record.status.is_ended
+
+
 @pytest.mark.parametrize(
     ("late", "others", "cut"),
     [
@@ -330,6 +334,6 @@ def test_without_the_condition_two_tasks_have_one_key(
     model_server: Server, monkeypatch: pytest.MonkeyPatch, late: str, others: list[str], cut: Cut | None
 ):
     if cut is None:
-        monkeypatch.setattr(Holder, "has_ended", lambda _, record: record is not None and record.status.is_ended)
+        monkeypatch.setattr(Holder, "has_ended", _has_ended_anyhow)
     with model_scripts([cut] if cut else []), pytest.raises(AssertionError, match="with one key are unfinished"):
         overtake_everywhere(model_server, late, others)
