@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from server.streams import calls
-from server.streams.calls import Call, script
+from server.streams.calls import Call
 from server.streams.connections import AsyncClient, execute, run
 from server.streams.keys import Keys
 from server.streams.records import TaskRecord
@@ -79,7 +79,7 @@ def due_call(keys: Keys, queue: str, *, limit: int) -> Call[Due]:
     def parse(raw: Sequence[Any]) -> Due:
         return Due(tuple(member.decode() for member in raw[1]), int(raw[0]) if raw[0] else None)
 
-    return Call(script("due"), (keys.delayed(queue),), (limit,), parse)
+    return Call(calls.script("due"), (keys.delayed(queue),), (limit,), parse)
 
 
 def promote_call(keys: Keys, queue: str, task_type: str, task_ids: Sequence[str]) -> Call[tuple[str, ...]]:
@@ -92,7 +92,7 @@ def promote_call(keys: Keys, queue: str, task_type: str, task_ids: Sequence[str]
     def parse(raw: Sequence[Any]) -> tuple[str, ...]:
         return tuple(entry.decode() for entry in raw)
 
-    return Call(script("promote"), (keys.delayed(queue), keys.ready(queue, task_type)), tuple(pairs), parse)
+    return Call(calls.script("promote"), (keys.delayed(queue), keys.ready(queue, task_type)), tuple(pairs), parse)
 
 
 def member_of(task_type: str, task_id: str) -> str:

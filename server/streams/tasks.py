@@ -10,6 +10,7 @@ import base64
 import hashlib
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from time import time
 from typing import Any, Final
@@ -113,15 +114,23 @@ class TaskStore:
         task_id = _derived_id(idempotency_key) if idempotency_key else _random_id()
         body = _hash_of(new)
         # A request that is repeated gets its first answer, although its task may have ended.
-        if new.unique_key is not None and not (idempotency_key and await self.find(task_id)):
+        if new.unique_key is None or (idempotency_key and await self.find(task_id)):
+            return await self._create(task_id, new, body)
+        while True:
             holder = await self._unique.take(new.type, new.unique_key, task_id, body=body, delay_ms=_delay_of(new))
-            if holder.awaits_rerun(holder.record) and holder.record:
-                return await self.start(holder.task_id, rerun_of=holder.record.attempt)
-            if holder.record:
+            if holder.record is None:
+                try:
+                    return await self._create(holder.task_id, new, holder.body)
+                except Conflict:
+                    if idempotency_key:
+                        raise
+                    task_id = _random_id()  # somebody was faster with it, and it has ended and was deleted since
+            elif holder.awaits_rerun(holder.record):
+                with suppress(Unknown):
+                    await self._start(holder.record, rerun_of=holder.record.attempt)
+            else:
                 await self._queue_unless_queued(holder.record)
                 return holder.record
-            task_id, body = holder.task_id, holder.body
-        return await self._create(task_id, new, body)
 
     async def _create(self, task_id: str, new: NewTask, body: str) -> TaskRecord:
         await self._index(task_id)
@@ -176,10 +185,19 @@ class TaskStore:
         Raises `Conflict` if another task has its unique key by now.
         """
         record = await self.get(task_id)
-        if record.unique_key is not None and record.status.is_ended and record.attempt == rerun_of:
+        if not record.status.is_ended or record.attempt != rerun_of:
+            return await self._start(record, rerun_of=None)
+        if record.unique_key is not None:
             await self._retake_key(record, record.unique_key)
+        return await self._start(record, rerun_of=rerun_of)
+
+    async def _start(self, record: TaskRecord, *, rerun_of: int | None) -> TaskRecord:
+        """The same for a task as it was seen: if it has ended otherwise meanwhile, nothing starts."""
+        task_id = record.id
         await self._index(task_id, only_unfinished=True)
-        reply = await run(self._client, calls.start(self._keys, task_id, rerun_of=rerun_of, lifetimes=self._lifetimes))
+        end = record.values.get("last_id", "") if rerun_of is not None else ""
+        call = calls.start(self._keys, task_id, rerun_of=rerun_of, lifetimes=self._lifetimes, end=end)
+        reply = await run(self._client, call)
         record = await self.get(task_id)
         if reply.outcome == "started":
             await execute(self._client, "ZREM", self._keys.dead_index, task_id)

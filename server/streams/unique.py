@@ -18,7 +18,8 @@ Theory of operation
 
 4. A re-run of an ended task takes the holder first too, naming the terminal event that it replaces. Who finds the
    record still ended with that very event starts the re-run himself, as in 3: otherwise he would take the holder over
-   between the two steps of the other, and two tasks would run.
+   between the two steps of the other, and two tasks would run. The start, too, replaces that very end and no other: the
+   first one, coming late, must not start a run that has ended since and lost the key.
 5. So nothing has to be released: the end of the record, however it came about, releases the key. The reaper removes
    holders of ended tasks, and keeps those of unfinished ones from expiring, for a holder has an expiry like every key.
 
@@ -32,7 +33,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from server.streams.calls import Call, Lifetimes, Reply, script
+from server.streams import calls
+from server.streams.calls import Call, Lifetimes, Reply
 from server.streams.connections import AsyncClient, execute, run
 from server.streams.keys import Keys
 from server.streams.records import Status, TaskRecord
@@ -107,7 +109,7 @@ class UniqueKeys:
         holder = Holder(record.id, "", token.decode(), rerun_of.decode())
         # After the token was read: a re-run that has begun since has made another.
         found = await self._find(record.id)
-        if found is None or holder.has_ended(found):
+        if holder.has_ended(found):
             await run(self._client, free_call(self._keys, record, token=holder.token))
 
 
@@ -120,18 +122,18 @@ def hold_call(
         return None if raw[0] == b"taken" else Holder(*[each.decode() for each in raw[1:]])
 
     args = (wanted.task_id, wanted.body, wanted.token, replaced, wanted.rerun_of, expiry_ms)
-    return Call(script("hold"), (keys.unique(task_type, key),), args, parse)
+    return Call(calls.script("hold"), (keys.unique(task_type, key),), args, parse)
 
 
 def keep_call(keys: Keys, record: TaskRecord, *, expiry_ms: int) -> Call[Reply]:
     """Refresh the key of an unfinished task. Outcomes: kept, restored, other."""
     args = (record.id, record.values.get("body", ""), secrets.token_hex(8), expiry_ms)
-    return Call(script("keep"), (keys.unique(record.type, record.unique_key or ""),), args, _reply)
+    return Call(calls.script("keep"), (keys.unique(record.type, record.unique_key or ""),), args, _reply)
 
 
 def free_call(keys: Keys, record: TaskRecord, *, token: str) -> Call[Reply]:
     """Remove the key of an ended task. Outcomes: freed, other."""
-    return Call(script("free"), (keys.unique(record.type, record.unique_key or ""),), (token,), _reply)
+    return Call(calls.script("free"), (keys.unique(record.type, record.unique_key or ""),), (token,), _reply)
 
 
 def _reply(raw: Sequence[Any]) -> Reply:

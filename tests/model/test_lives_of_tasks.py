@@ -1,7 +1,8 @@
 """A state machine of workers that die at every step: each task ends exactly once, or is a dead letter once.
 
 Hypothesis draws who does what next: claim, renew, fail, finish, hand back, crash between any two steps, wake up as a
-zombie, cancel, promote, reap, wait. All of it is the product's own scripts on a real server; only time is the model's.
+zombie, cancel, promote, execute now, reap, wait; and whether the task begins later. All of it is the product's own
+scripts on a real server; only time is the model's.
 It must fail when the conditional renewal or the fence is taken out: see the last test.
 """
 
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
@@ -80,11 +81,43 @@ class LivesOfTasks(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.bench = Bench(self.server)
+        #: Before when nobody may begin, by Redis' clock.
+        self.not_before = 0
+        self.is_new = True
+        self.create(0)
+
+    def create(self, delay_ms: int) -> None:
         self.bench.send("FLUSHALL")
         values = {
             "type": "x", "title": "x", "input": "{}", "queue": "q", "max_attempts": str(MAX_ATTEMPTS), "queued": "1",
         }  # fmt: skip
-        self.bench.run(calls.create(KEYS, TASK, body="b", values=values, lifetimes=LIFETIMES))
+        call = calls.create(KEYS, TASK, body="b", values=values, lifetimes=LIFETIMES, delay_ms=delay_ms)
+        record = self.bench.run(call).record
+        assert record
+        assert record.not_before_ms == (self.bench.now_ms + delay_ms if delay_ms else 0)
+
+    @rule(delay_ms=st.sampled_from([1000, 5000]))
+    def begin_later(self, delay_ms: int) -> None:
+        """It was created with a delay, if nothing has been done with it so far."""
+        if self.is_new:
+            self.create(delay_ms)
+            self.put_off(self.bench.now_ms + delay_ms)
+
+    def put_off(self, not_before_ms: int) -> None:
+        self.not_before = not_before_ms
+        self.bench.send("ZADD", KEYS.delayed("q"), not_before_ms, member_of("x", TASK))
+
+    @rule()
+    def execute(self) -> None:
+        """A task that was created with a delay begins now; one that failed keeps its pause."""
+        before = self.bench.record()
+        reply = self.bench.run(calls.start(KEYS, TASK, rerun_of=None, lifetimes=LIFETIMES))
+        is_put_off = before["status"] == "pending" and "not_before" in before and before["reason"] != "retry"
+        assert (reply.outcome == "started") == is_put_off
+        if is_put_off:
+            self.not_before = 0
+            self.bench.send("ZREM", KEYS.delayed("q"), member_of("x", TASK))
+        self.look()
 
     @rule(worker=_WORKERS)
     def claim(self, worker: str) -> None:
@@ -103,8 +136,22 @@ class LivesOfTasks(RuleBasedStateMachine):
         for each in bench.claims.values():
             held = each.fresh_until > bench.now_ms and not each.is_over
             assert not held or before["status"] != "running", "a task was taken from a worker with a fresh lease"
+        assert bench.now_ms >= self.not_before, "a task began before its time"
+        self.not_before = 0
         bench.claims[worker] = Claim(claimed.record, nonce, bench.now_ms + LEASE_MS)
         self.look()
+
+    @rule(worker=_WORKERS, zombie=st.sampled_from(["sleeps", "renews", "fails"]))
+    def take_over(self, worker: str, zombie: str) -> None:
+        """What most promises are about: whoever ran it is silent for longer than its lease, another one comes."""
+        self.wait(4.0)
+        self.promote()
+        self.claim(worker)
+        for other in sorted(self.bench.claims.keys() - {worker}):
+            if zombie == "renews":
+                self.renew(other)
+            elif zombie == "fails":
+                self.fail(other)
 
     @rule(worker=_WORKERS)
     def renew(self, worker: str) -> None:
@@ -146,7 +193,7 @@ class LivesOfTasks(RuleBasedStateMachine):
         assert self.bench.run(call) == first, "a repeated request got another answer"
         claim.is_over = first.outcome != "cancelled"
         if first.outcome == "postponed":
-            self.bench.send("ZADD", KEYS.delayed("q"), first.not_before_ms, member_of("x", TASK))
+            self.put_off(first.not_before_ms)
         self.look()
 
     @rule(worker=_WORKERS)
@@ -179,6 +226,7 @@ class LivesOfTasks(RuleBasedStateMachine):
     def promote(self) -> None:
         found = self.bench.run(due_call(KEYS, "q", limit=10))
         if found.members:
+            assert self.bench.now_ms >= self.not_before, "a task was promoted before its time"
             entries = self.bench.run(promote_call(KEYS, "q", "x", [TASK]))
             again = self.bench.run(promote_call(KEYS, "q", "x", [TASK]))
             assert (bool(entries[0]), again) == (True, ("",)), "a task was promoted twice"
@@ -210,6 +258,7 @@ class LivesOfTasks(RuleBasedStateMachine):
 
     def look(self) -> None:
         """What must hold whatever was done."""
+        self.is_new = False
         record = self.bench.record()
         rows = self.bench.send("XRANGE", KEYS.log(f"tasks.{TASK}"), "-", "+")
         types = [dict(zip(fields[::2], fields[1::2], strict=True))[b"e"].decode() for _, fields in rows]
@@ -237,40 +286,66 @@ class LivesOfTasks(RuleBasedStateMachine):
         assert self.bench.record()["status"] in {"completed", "failed", "cancelled"}, "the task never ended"
 
 
-def play(server: Server, cuts: Sequence[Cut], *, examples: int) -> None:
-    machine = type("Machine", (LivesOfTasks,), {"server": server})
-    phases = [Phase.generate] if cuts else [Phase.generate, Phase.shrink]
-    with model_scripts(cuts):
+def test_every_task_ends_once_or_is_a_dead_letter_once(model_server: Server):
+    machine = type("Machine", (LivesOfTasks,), {"server": model_server})
+    with model_scripts():
         run_state_machine_as_test(
             machine,
             settings=settings(
-                max_examples=examples,
+                max_examples=150,
                 stateful_step_count=30,
                 deadline=None,
                 database=None,
                 derandomize=True,
-                phases=phases,
                 suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
             ),
         )
 
 
-def test_every_task_ends_once_or_is_a_dead_letter_once(model_server: Server):
-    play(model_server, (), examples=150)
-
-
 @pytest.mark.parametrize(
-    ("cut", "seen"),
+    ("cut", "steps", "seen"),
     [
         (
             Cut("renew", "if found[1] ~= ARGV[1] or found[2] ~= 'running' then", "if false then"),
-            "a zombie renewed its lease|fresh lease",
+            ["claim A", "take_over B", "renew A"],
+            "a zombie renewed its lease",
         ),
-        (Cut("retry", "if status ~= 'running' or found[2] ~= nonce then", "if false then"), "."),
-        (Cut("claim", "if status == 'running' and lease_until > now then", "if false then"), "fresh lease"),
+        (
+            Cut("retry", "if status ~= 'running' or found[2] ~= nonce then", "if false then"),
+            ["claim A", "take_over B", "fail A", "fail B"],
+            "an attempt failed twice",
+        ),
+        (
+            Cut("claim", "if status == 'running' and lease_until > now then", "if false then"),
+            ["claim A", "claim B"],
+            "fresh lease",
+        ),
+        (
+            Cut("claim", "if status == 'pending' and tonumber(found[14] or '0') > now then", "if false then"),
+            ["begin_later", "claim A"],
+            "began before its time",
+        ),
+        (
+            Cut("due", "'-inf', whole(now), 'LIMIT'", "'-inf', '+inf', 'LIMIT'"),
+            ["begin_later", "promote"],
+            "promoted before its time",
+        ),
     ],
-    ids=["renewal", "fence of a retry", "lease"],
+    ids=["renewal", "fence of a retry", "lease", "time of a claim", "time of a promotion"],
 )
-def test_without_the_condition_a_promise_is_broken(model_server: Server, cut: Cut, seen: str):
-    with pytest.raises(AssertionError, match=seen):
-        play(model_server, [cut], examples=400)
+def test_without_the_condition_a_promise_is_broken(model_server: Server, cut: Cut, steps: list[str], seen: str):
+    """The shortest way to it, by the machine's own steps: to search for it takes as long as it is unlucky."""
+    with model_scripts([]):
+        go(model_server, steps)
+    with model_scripts([cut]), pytest.raises(AssertionError, match=seen):
+        go(model_server, steps)
+
+
+def go(server: Server, steps: Sequence[str]) -> None:
+    machine = type("Machine", (LivesOfTasks,), {"server": server})()
+    more: dict[str, dict[str, object]] = {"take_over": {"zombie": "sleeps"}, "begin_later": {"delay_ms": 1000}}
+    for step in steps:
+        name, _, worker = step.partition(" ")
+        given: dict[str, object] = {"worker": worker} if worker else {}
+        getattr(machine, name)(**given, **more.get(name, {}))
+    machine.teardown()

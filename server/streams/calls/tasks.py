@@ -43,9 +43,12 @@ def create(
     return Call(script("create"), (keys.record(task_id),), args, parse)
 
 
-def start(keys: Keys, task_id: str, *, rerun_of: int | None, lifetimes: Lifetimes) -> Call[Reply]:
-    """Release a pending task to the workers, or an ended one for another run. Outcomes: started, joined, missing."""
-    args = (keys.bell(task_stream(task_id)), lifetimes.live_ms, "" if rerun_of is None else rerun_of)
+def start(keys: Keys, task_id: str, *, rerun_of: int | None, lifetimes: Lifetimes, end: str = "") -> Call[Reply]:
+    """Release a pending task to the workers, or an ended one for another run. Outcomes: started, joined, missing.
+
+    A re-run replaces the attempt `rerun_of` and, if it is given, the terminal event with the id `end`.
+    """
+    args = (keys.bell(task_stream(task_id)), lifetimes.live_ms, "" if rerun_of is None else rerun_of, end)
     return Call(script("start"), (keys.record(task_id),), args, parse_reply)
 
 

@@ -1,9 +1,10 @@
--- Let a pending task run, or an ended one run again: a compare-and-set on status and attempt.
+-- Let a pending task run, or an ended one run again: a compare-and-set on status, attempt and end.
 -- KEYS  1 record                              Touches: it, and rings an empty bell for a re-run.
--- ARGV  1 bell  2 expiry, ms  3 the attempt a re-run replaces, "" for no re-run
+-- ARGV  1 bell  2 expiry, ms  3 the attempt a re-run replaces, "" for no re-run  4 the terminal event that it replaces,
+--       "" for whichever it is: a run that was cancelled before it began has the attempt of the one before
 -- Reply {"missing"} {"started"} {"joined"}
 local record = KEYS[1]
-local found = redis.call('HMGET', record, 'status', 'queued', 'attempt', 'not_before', 'reason')
+local found = redis.call('HMGET', record, 'status', 'queued', 'attempt', 'not_before', 'reason', 'last_id')
 if not found[1] or found[1] == 'deleted' then
   return { 'missing' }
 end
@@ -15,7 +16,8 @@ if found[1] == 'pending' and (found[2] ~= '1' or is_put_off) then
   redis.call('HDEL', record, 'not_before')
   return { 'started' }
 end
-if ENDED[found[1]] and ARGV[3] ~= '' and found[3] == ARGV[3] then
+local is_replaced = found[3] == ARGV[3] and (ARGV[4] == '' or found[6] == ARGV[4])
+if ENDED[found[1]] and ARGV[3] ~= '' and is_replaced then
   -- The chain is emptied: nothing of the old run stands, least of all its terminal event.
   redis.call('HSET', record, 'status', 'pending', 'queued', '1', 'reason', 'rerun', 'spent', '0', 'chain', '[]',
     'owner', '', 'lease_until', '0', 'updated_at', whole(now_ms()))
