@@ -31,7 +31,7 @@ $(VENV)/.installed: $(VENV)/.locked pyproject.toml
 dev: setup
 	$(BIN)/reprise dev
 
-## test: every test; side by side, once more on redis-server where there is one, then real processes one by one
+## test: every test; side by side, once more on redis-server where there is one, then real processes
 test: setup
 	@status=0; \
 	$(BIN)/pytest -n $(JOBS) --ignore=tests/e2e || status=$$?; \
@@ -40,7 +40,7 @@ test: setup
 	else \
 		echo "There is no redis-server here, so the tests ran on the embedded Valkey only."; \
 	fi; \
-	$(BIN)/pytest tests/e2e || status=$$?; \
+	$(BIN)/pytest -n $(JOBS) --dist loadfile tests/e2e || status=$$?; \
 	exit $$status
 
 ## check: lint, format, types and import rules
