@@ -42,6 +42,7 @@ def model_scripts(cuts: Sequence[Cut] = ()) -> Generator[None]:
     for cut in cuts:
         _source(cut.file, cuts)
     with ExitStack() as stack:
+        stack.enter_context(patch.object(calls, "script", script))
         for found in iter_modules(calls.__path__):
             module = import_module(f"{calls.__name__}.{found.name}")
             if hasattr(module, "script"):
