@@ -31,12 +31,16 @@ $(VENV)/.installed: $(VENV)/.locked pyproject.toml
 dev: setup
 	$(BIN)/reprise dev
 
-## test: every test; side by side, once more on redis-server where there is one, then real processes
+# What talks to Redis itself: on another server than the embedded one it might be answered differently.
+ON_REDIS := tests/model tests/integration/test_streams_*.py tests/integration/test_fanout_*.py \
+	tests/integration/test_worker_redis.py tests/integration/test_worker_retries.py tests/integration/test_worker_queues.py
+
+## test: every test; what talks to Redis once more on redis-server where there is one; then real processes
 test: setup
 	@status=0; \
 	$(BIN)/pytest -n $(JOBS) --ignore=tests/e2e || status=$$?; \
 	if command -v redis-server >/dev/null; then \
-		REPRISE_TEST_REDIS=redis-server $(BIN)/pytest -n $(JOBS) tests/integration tests/model || status=$$?; \
+		REPRISE_TEST_REDIS=redis-server $(BIN)/pytest -n $(JOBS) $(ON_REDIS) || status=$$?; \
 	else \
 		echo "There is no redis-server here, so the tests ran on the embedded Valkey only."; \
 	fi; \

@@ -52,6 +52,8 @@ class Reader:
     events: list[Received] = field(default_factory=list[Received])
     #: Status of each answer; 0 for none.
     statuses: list[int] = field(default_factory=list[int])
+    #: Why there was none, or why a body ended.
+    failures: list[str] = field(default_factory=list[str])
     cursor: str = ""
     _retry_seconds: float = _UNTOLD_RETRY_SECONDS
 
@@ -82,7 +84,7 @@ class Reader:
         """Read one response to its end; False if there is no reason to come back."""
         headers = {"accept": "text/event-stream"} | ({"last-event-id": self.cursor} if self.cursor else {})
         status = 0
-        with suppress(httpx.HTTPError):
+        try:
             async with (
                 httpx.AsyncClient(base_url=self.url, timeout=httpx.Timeout(5, read=60), trust_env=False) as http,
                 http.stream("GET", self.path, headers=headers) as response,
@@ -91,6 +93,8 @@ class Reader:
                 if status == 200:
                     with suppress(TimeoutError):
                         await self._read(response)
+        except httpx.HTTPError as failure:
+            self.failures.append(f"{status}: {failure!r}")
         self.statuses.append(status)
         return status in {0, 200}
 
