@@ -69,11 +69,13 @@ async def test_a_worker_whose_wall_clock_jumps_by_hours_keeps_its_tasks_and_take
     modules = (*MODULES, "tests.tasks.clocks", "tests.tasks.failing")
     with WorkerProcess(redis_url, modules=modules) as worker:
         await worker.says("is ready")
-        quiet = await bench.create("wait", seconds=6)
+        quiet = await bench.create("wait", seconds=8)
         await bench.has_emitted(quiet, "waiting")
         # Ahead, where every lease and timeout would be over; back, where none would ever be.
-        jumping = await bench.create("jump_wall_clock", jumps=[HOUR, -2 * HOUR], numbers=100)
-        async with working(redis_url):  # a rival to whom whatever is let go is given
+        jumping = await bench.create("jump_wall_clock", jumps=[HOUR, -2 * HOUR], numbers=150)
+        await bench.has_emitted(jumping, "jumped")
+        with WorkerProcess(redis_url, modules=modules) as rival:  # whatever is let go is given to it
+            await rival.says("is ready")
             await bench.has_emitted(jumping, "jumped", count=2, timeout=15)
             retried = await bench.create("fail_until", attempt=2)
             for task_id, attempts in ((jumping, 1), (quiet, 1), (retried, 2)):
@@ -83,7 +85,7 @@ async def test_a_worker_whose_wall_clock_jumps_by_hours_keeps_its_tasks_and_take
         assert (round((first - time()) / HOUR), round((second - time()) / HOUR)) == (1, -1), "The clock did not jump."
         # The first attempt of the task that is tried again may have failed here; nothing else has.
         assert not [line for line in worker.lines() if "exception" in line and retried not in line["message"]]
-    assert [data["number"] for data in await bench.datas(jumping, "number")] == list(range(200))
+    assert [data["number"] for data in await bench.datas(jumping, "number")] == list(range(300))
 
 
 async def test_a_worker_whose_wall_clock_is_wrong_is_seen_to_be_alive(redis_url: str, bench: Bench) -> None:
