@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -88,7 +89,7 @@ async def _run_async(definition: TaskDefinition, context: Context, arguments: di
     except asyncio.CancelledError:
         raise
     except BaseException as error:  # noqa: BLE001 - SystemExit too: raised in an asyncio task it would end the worker
-        return Raised(error)
+        return _raised(error)
 
 
 async def _run_in_thread(definition: TaskDefinition, context: Context, arguments: dict[str, Any]) -> Outcome:
@@ -106,13 +107,27 @@ async def _run_in_thread(definition: TaskDefinition, context: Context, arguments
         try:
             outcome = Returned(variables.run(definition.function, sync_context, **arguments))
         except BaseException as error:  # noqa: BLE001 - as above
-            outcome = Raised(error)
+            outcome = _raised(error)
         with suppress(RuntimeError):  # the loop is closed: the worker left without this thread
             loop.call_soon_threadsafe(settle, outcome)
 
     # Not a pool: its threads are joined at exit, and one that ignores its cancellation would keep the process.
     threading.Thread(target=work, name=f"task {context.task_id}", daemon=True).start()
     return await ended
+
+
+def _raised(error: BaseException) -> Raised:
+    """The outcome, without what exhausted the memory.
+
+    All that the function had kept is still kept by the frames of its traceback: with nothing left, not even its end
+    could be told, and the task would run for ever.
+    """
+    each: BaseException | None = error
+    while each is not None:
+        if isinstance(each, MemoryError):
+            traceback.clear_frames(each.__traceback__)
+        each = each.__context__
+    return Raised(error)
 
 
 def _forget(body: asyncio.Task[Outcome]) -> None:

@@ -32,7 +32,7 @@ TASK_MODULES = ("workers.examples", "tests.tasks.emitters")
 START_SECONDS = 40.0
 #: More than a drain may take.
 _END_SECONDS = 15.0
-_TASK_FAILED = re.compile(r'"message": "Task \S+ \(\S+\) failed"')
+_TASK_FAILED = re.compile(r'"message": "Task \S+ \(\S+\) failed: ')
 #: Below the ports that the kernel gives to outgoing connections: those of a server that is down for a moment must not
 #: be taken by its own readers.
 _PORTS = range(20_000, 32_000)
@@ -138,9 +138,9 @@ class Server(Process):
 
 
 class Worker(Process):
-    def __init__(self, name: str, *, folder: Path, settings: Mapping[str, str]) -> None:
-        modules = [word for module in TASK_MODULES for word in ("--tasks", module)]
-        super().__init__(name, ["worker", *modules, "--name", name], folder=folder, settings=settings)
+    def __init__(self, name: str, *, modules: Sequence[str], folder: Path, settings: Mapping[str, str]) -> None:
+        options = [word for module in modules for word in ("--tasks", module)]
+        super().__init__(name, ["worker", *options, "--name", name], folder=folder, settings=settings)
 
 
 @dataclass
@@ -150,6 +150,7 @@ class Product:
     redis: RedisServer
     folder: Path
     settings: Mapping[str, str]
+    modules: Sequence[str] = TASK_MODULES
     servers: list[Server] = field(default_factory=list[Server])
     workers: list[Worker] = field(default_factory=list[Worker])
 
@@ -166,7 +167,8 @@ class Product:
 
     def add_worker(self) -> Worker:
         """One more worker, not started."""
-        worker = Worker(f"worker{len(self.workers) + 1}", folder=self.folder, settings=self._all_settings())
+        name = f"worker{len(self.workers) + 1}"
+        worker = Worker(name, modules=self.modules, folder=self.folder, settings=self._all_settings())
         self.workers.append(worker)
         return worker
 
@@ -217,11 +219,19 @@ class Product:
 
 @asynccontextmanager
 async def product(
-    folder: Path, *, servers: int = 1, workers: int = 1, settings: Mapping[str, str] | None = None
+    folder: Path,
+    *,
+    servers: int = 1,
+    workers: int = 1,
+    settings: Mapping[str, str] | None = None,
+    modules: Sequence[str] = (),
 ) -> AsyncGenerator[Product]:
-    """Run so many processes on a Redis of their own, with their logs in `folder`; yield once all are ready."""
+    """Run so many processes on a Redis of their own, with their logs in `folder`; yield once all are ready.
+
+    Workers offer what is in `modules` besides the tasks that they always offer.
+    """
     with RedisServer(keeps_data=True) as redis:
-        found = Product(redis, folder, settings or {})
+        found = Product(redis, folder, settings or {}, (*TASK_MODULES, *modules))
         try:
             started: list[Process] = [*(found.add_server() for _ in range(servers))]
             started += [found.add_worker() for _ in range(workers)]

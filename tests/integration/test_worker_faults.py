@@ -84,6 +84,30 @@ async def test_two_workers_of_the_same_name_share_the_work(redis_url: str, bench
     assert await bench.registry.live_workers() == {}
 
 
+async def test_one_of_two_workers_of_the_same_name_dies_and_the_other_takes_its_tasks_over(
+    redis_url: str, bench: Bench
+) -> None:
+    with (
+        WorkerProcess(redis_url, name="twin", concurrency=2) as one,
+        WorkerProcess(redis_url, name="twin", concurrency=2) as other,
+    ):
+        await one.says("Worker twin-")
+        await other.says("Worker twin-")
+        task_ids = [await bench.create("wait", seconds=2) for _ in range(4)]
+        for task_id in task_ids:
+            await bench.has_emitted(task_id, "waiting")
+        ran = {task_id: (await bench.store.get(task_id)).values["worker"] for task_id in task_ids}
+        dead, alive = _name_of(one), _name_of(other)
+        assert sorted(ran.values()) == sorted([dead, dead, alive, alive])
+        assert set(await _consumers(bench, "wait")) == {dead, alive}
+        one.send(signal.SIGKILL)
+        for task_id, name in ran.items():
+            record = await bench.end(task_id, timeout=15)
+            assert (record.status, record.values["worker"]) == (Status.COMPLETED, alive)
+            assert record.attempt == (2 if name == dead else 1)
+        await bench.queue_is_empty()
+
+
 async def test_no_more_is_taken_than_can_be_run(redis_url: str, bench: Bench) -> None:
     async with working(redis_url, concurrency=2):
         task_ids = [await bench.create("wait") for _ in range(5)]
@@ -171,10 +195,20 @@ async def test_a_task_can_be_run_again_the_moment_it_has_ended(redis_url: str, b
     assert await bench.types(task_id) == ["attempt", "complete", "attempt", "complete"]
 
 
+def _name_of(worker: WorkerProcess) -> str:
+    """What it calls itself, nonce included."""
+    ready = next(message for message in worker.messages() if " is ready for " in message)
+    return ready.split()[1]
+
+
 async def _readers(bench: Bench, task_type: str) -> list[str]:
     """Workers that have ever read entries of the type, by their names without the nonce."""
+    return [name.rpartition("-")[0] for name in await _consumers(bench, task_type)]
+
+
+async def _consumers(bench: Bench, task_type: str) -> list[str]:
     found = await bench.client.execute_command("XINFO", "CONSUMERS", bench.keys.ready("default", task_type), "workers")
-    return [each[b"name"].decode().rpartition("-")[0] for each in found]
+    return [each[b"name"].decode() for each in found]
 
 
 async def _entries_ever(bench: Bench, task_type: str) -> int:
