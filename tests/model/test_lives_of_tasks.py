@@ -42,8 +42,10 @@ class Claim:
 
     record: TaskRecord
     nonce: str
-    #: By the worker's own clock, which is Redis' here.
+    #: By the worker's own clock.
     fresh_until: int
+    #: How far Redis' clock had jumped when it was claimed or renewed: afterwards the lease may be less than it seems.
+    ahead_ms: int = 0
     sequence: int = 0
     is_over: bool = False
 
@@ -53,12 +55,16 @@ class Bench:
     """The server, the model's clock, and who holds what."""
 
     server: Server
+    #: The workers' clock.
     now_ms: int = 1_800_000_000_000
+    #: How far Redis' clock has jumped ahead of it.
+    ahead_ms: int = 0
     nonces: int = 0
     claims: dict[str, Claim] = field(default_factory=dict[str, Claim])
 
     def send(self, *command: Any) -> Any:
-        clock = ("MSET", SECONDS_KEY, self.now_ms // 1000, MICROSECONDS_KEY, self.now_ms % 1000 * 1000)
+        now = self.now_ms + self.ahead_ms
+        clock = ("MSET", SECONDS_KEY, now // 1000, MICROSECONDS_KEY, now % 1000 * 1000)
         reply = self.server.requests.many([clock, command])[1]
         if isinstance(reply, Exception):
             raise reply
@@ -101,9 +107,9 @@ class LivesOfTasks(RuleBasedStateMachine):
             self.look()
             return
         for each in bench.claims.values():
-            held = each.fresh_until > bench.now_ms and not each.is_over
+            held = each.fresh_until > bench.now_ms and not each.is_over and each.ahead_ms == bench.ahead_ms
             assert not held or before["status"] != "running", "a task was taken from a worker with a fresh lease"
-        bench.claims[worker] = Claim(claimed.record, nonce, bench.now_ms + LEASE_MS)
+        bench.claims[worker] = Claim(claimed.record, nonce, bench.now_ms + LEASE_MS, bench.ahead_ms)
         self.look()
 
     @rule(worker=_WORKERS)
@@ -114,7 +120,7 @@ class LivesOfTasks(RuleBasedStateMachine):
         stored = EventId(claim.record.generation, claim.sequence)
         call = calls.renew(KEYS, TASK, nonce=claim.nonce, lease_ms=LEASE_MS, lifetimes=LIFETIMES, stored=stored)
         if self.bench.run(call).outcome == "renewed":
-            claim.fresh_until = self.bench.now_ms + LEASE_MS
+            claim.fresh_until, claim.ahead_ms = self.bench.now_ms + LEASE_MS, self.bench.ahead_ms
             newest = max(each.record.generation for each in self.bench.claims.values())
             assert claim.record.generation == newest, "a zombie renewed its lease"
         else:
@@ -237,8 +243,16 @@ class LivesOfTasks(RuleBasedStateMachine):
         assert self.bench.record()["status"] in {"completed", "failed", "cancelled"}, "the task never ended"
 
 
-def play(server: Server, cuts: Sequence[Cut], *, examples: int) -> None:
-    machine = type("Machine", (LivesOfTasks,), {"server": server})
+class LivesUnderJumps(LivesOfTasks):
+    """The same where Redis' clock jumps ahead: every lease runs out at once, and who holds one does not know."""
+
+    @rule()
+    def jump(self) -> None:
+        self.bench.ahead_ms += 3_600_000
+
+
+def play(server: Server, cuts: Sequence[Cut], *, examples: int, lives: type[LivesOfTasks] = LivesOfTasks) -> None:
+    machine = type("Machine", (lives,), {"server": server})
     phases = [Phase.generate] if cuts else [Phase.generate, Phase.shrink]
     with model_scripts(cuts):
         run_state_machine_as_test(
@@ -257,6 +271,16 @@ def play(server: Server, cuts: Sequence[Cut], *, examples: int) -> None:
 
 def test_every_task_ends_once_or_is_a_dead_letter_once(model_server: Server):
     play(model_server, (), examples=150)
+
+
+def test_every_task_ends_once_though_the_clock_of_redis_jumps(model_server: Server):
+    play(model_server, (), examples=150, lives=LivesUnderJumps)
+
+
+def test_a_jump_without_the_condition_of_renewals_lets_a_zombie_live_on(model_server: Server):
+    cut = Cut("renew", "if found[1] ~= ARGV[1] or found[2] ~= 'running' then", "if false then")
+    with pytest.raises(AssertionError, match="a zombie renewed its lease"):
+        play(model_server, [cut], examples=800, lives=LivesUnderJumps)
 
 
 @pytest.mark.parametrize(
