@@ -101,13 +101,14 @@ def _build(settings: ServerSettings) -> _Parts:
     log = Log(commands, keys, lifetimes=lifetimes, max_events=settings.max_stream_events)
     doorbells = Doorbells(bells, home=keys.bell(f"home.{token_hex(8)}"))
 
+    hub = Hub(log, doorbells, options=_hub_options(settings))
+
     def may_judge_expired() -> bool:
-        return doorbells.connected_seconds >= settings.lease_seconds
+        return hub.may_judge_leases
 
     announcer = Announcer(log)
     store = TaskStore(commands, keys, announcer, lifetimes=lifetimes, may_judge_expired=may_judge_expired)
     dead_letters = DeadLetters(commands, keys, store, lifetimes=lifetimes)
-    hub = Hub(log, doorbells, options=_hub_options(settings))
     presence = Presence(commands, keys, store, grace_seconds=settings.disconnect_grace_seconds)
     following = Following(presence)
     hub.on_followed, hub.on_unfollowed = following.came, following.left

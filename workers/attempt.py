@@ -122,13 +122,15 @@ class Attempt:
     async def run(self, on_ended: Callable[[], Awaitable[None]]) -> None:
         """Run to the end. `on_ended` is called when no slot is needed any more, before the last look at its log."""
         timeout = self._definition.policy.timeout
+        hangs_at = None if timeout is None else boot_seconds() + timeout + _BLOCKED_SECONDS
         held = Held(
             self._claim.entry,
             self._claim.nonce,
             self._claim.lease,
             lambda: self._writer.stored,
             self._heed,
-            until=None if timeout is None else boot_seconds() + timeout + _BLOCKED_SECONDS,
+            # Once the function is over nothing hangs, however long Redis keeps us from saying so.
+            lambda: None if self._is_ending else hangs_at,
         )
         async with self._writer, self._news:
             self._shared.keeper.hold(held)

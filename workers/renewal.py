@@ -76,7 +76,7 @@ class Held:
     #: Told on the event loop what a renewal found, unless all is well.
     heed: Callable[[Renewal], None]
     #: When renewing ends, by the lease's clock: an attempt that outlasts its timeout blocks the event loop (rule 9).
-    until: float | None = None
+    until: Callable[[], float | None] = lambda: None
 
     @property
     def task_id(self) -> str:
@@ -157,7 +157,8 @@ class LeaseKeeper:
             raise refusals[0]
 
     def _hangs(self, held: Held, now: float) -> bool:
-        if held.until is None or now <= held.until:
+        until = held.until()
+        if until is None or now <= until:
             return False
         self.drop(held)
         _log.error("Task %s hangs past its timeout; its lease is renewed no more", held.task_id)

@@ -116,6 +116,11 @@ class Hub:
         age = monotonic() - self._swept_at
         return self._doorbells.is_connected and age < 3 * self._options.sweep_seconds
 
+    @property
+    def may_judge_leases(self) -> bool:
+        """Whether an expired lease may be judged: this process has been in touch with Redis for a lease."""
+        return self._life.may_judge
+
     async def run(self) -> None:
         """Sweep, and look after the writers of watched tasks, for ever."""
         loops = [

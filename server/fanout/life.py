@@ -79,6 +79,11 @@ class LifeWatch:
         self._may_judge = may_judge
         self._contact = Contact(max_silence_seconds=lease_seconds / 2)
 
+    @property
+    def may_judge(self) -> bool:
+        """Whether a lease that has run out may be taken for lost: Redis has answered for a lease without a break."""
+        return self._may_judge() and self._contact.seconds >= self._lease_seconds
+
     async def run(self) -> None:
         """Look, for ever."""
         while True:
@@ -98,7 +103,7 @@ class LifeWatch:
             some = due[start : start + _BATCH]
             signs = await self._log.signs([tail.stream for tail in some])
             self._contact.heard()
-            may_judge = self._may_judge() and self._contact.seconds >= self._lease_seconds
+            may_judge = self.may_judge
             for tail, sign in zip(some, signs, strict=True):
                 if tail.life.note(sign, now=loop.time(), may_judge=may_judge):
                     tail.wake()

@@ -219,6 +219,12 @@ async def execute(client: AsyncClient, *command: str | bytes | float) -> Any:
         raise unavailable(error) from error
 
 
+async def redis_seconds(client: AsyncClient) -> float:
+    """Seconds since epoch by the clock of Redis, which all processes share. Raises `LogUnavailable`."""
+    seconds, microseconds = await execute(client, "TIME")
+    return int(seconds) + int(microseconds) / 1_000_000
+
+
 async def execute_many(client: AsyncClient, commands: Sequence[Command], *, in_one_step: bool = False) -> list[Any]:
     """Send commands in one round trip, with `in_one_step` as a MULTI of one slot. Raises `LogUnavailable`."""
     pipe = client.pipeline(transaction=in_one_step)

@@ -1,7 +1,8 @@
 """For how long this process has been in touch with Redis without a break.
 
-Whoever judges an expired lease must have been there for one lease (log of why: `workers.renewal`, rule 7). A standing
-connection does not prove it: a frozen Redis, or a frozen worker, breaks none. So it is counted from replies. Pure.
+Whoever judges an expired lease must have been there for one lease (docs/protocol.md, "Claims, leases, ends"). A
+standing connection does not prove it: a frozen Redis, or a frozen worker, breaks none. So it is counted from replies.
+Pure.
 """
 
 from __future__ import annotations

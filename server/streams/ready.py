@@ -121,12 +121,13 @@ class ReadyQueue:
         found: list[QueueEntry] = []
         try:
             for level in self._levels:
-                found += await self._sweep(level, room)
+                await self._sweep(level, room, found)
         except LogUnavailable as error:
-            if "NOGROUP" not in str(error):
+            if "NOGROUP" in str(error):
+                await self.ensure_groups()
+            elif not found:
                 raise
-            await self.ensure_groups()
-        return found
+        return found  # what was taken before an error is ours: nobody else would look at it for a lease
 
     async def wait(self, room: Room, *, block_ms: int) -> list[QueueEntry]:
         """New entries where there were none, as soon as there are some.
@@ -144,19 +145,15 @@ class ReadyQueue:
             await self.ensure_groups()
             return []
 
-    async def _sweep(self, level: _Level, room: Room) -> list[QueueEntry]:
-        """What the level has and fits: less only if it has no more, for then the next one's turn comes."""
-        found: list[QueueEntry] = []
-        while room.total > 0:
-            more = await self._round(level, room)
-            if not more:
-                break
-            found += more
-        return found
+    async def _sweep(self, level: _Level, room: Room, found: list[QueueEntry]) -> None:
+        """Add what the level has and fits: less only if it has no more, for then the next one's turn comes."""
+        before = -1
+        while room.total > 0 and before < len(found):
+            before = len(found)
+            await self._round(level, room, found)
 
-    async def _round(self, level: _Level, room: Room) -> list[QueueEntry]:
+    async def _round(self, level: _Level, room: Room, found: list[QueueEntry]) -> None:
         """One look at each stream of the level. COUNT is per stream, so what has a limit is read by itself."""
-        found: list[QueueEntry] = []
         waiting = [*level.streams[level.next :], *level.streams[: level.next]]
         while waiting and room.total > 0:
             count = max(1, room.total // len(waiting))
@@ -167,7 +164,6 @@ class ReadyQueue:
                 room.take(entries)
                 found += entries
             level.next = (level.next + len(some)) % len(level.streams)
-        return found
 
     async def _read(self, streams: Sequence[str], count: int, *block: str | int) -> list[QueueEntry]:
         command = ("XREADGROUP", "GROUP", GROUP, self._consumer, "COUNT", count, *block, "STREAMS")
@@ -178,23 +174,28 @@ class ReadyQueue:
         """Entries that fit and whose worker has not touched them for `idle_ms`."""
         found: list[QueueEntry] = []
         for stream in self._streams:
-            # One call looks at ten times its COUNT and no further, so those that are alive would hide one behind them.
-            command = ("XAUTOCLAIM", stream, GROUP, self._consumer, idle_ms)
-            start = b"0-0"
-            while room.of(stream) > 0:
-                try:
-                    reply = await execute(self._client, *command, start, "COUNT", room.of(stream))
-                except LogUnavailable as error:
-                    if "NOGROUP" in str(error):
-                        break
+            try:
+                await self._take_over_from(stream, room, idle_ms, found)
+            except LogUnavailable as error:
+                if "NOGROUP" in str(error):
+                    continue
+                if not found:
                     raise
-                start = reply[0]
-                entries = _entries(stream, reply[1])
-                room.take(entries)
-                found += entries
-                if start == b"0-0":
-                    break
+                break  # what was claimed before is ours
         return found
+
+    async def _take_over_from(self, stream: str, room: Room, idle_ms: int, found: list[QueueEntry]) -> None:
+        # One call looks at ten times its COUNT and no further, so those that are alive would hide one behind them.
+        command = ("XAUTOCLAIM", stream, GROUP, self._consumer, idle_ms)
+        start = b"0-0"
+        while room.of(stream) > 0:
+            reply = await execute(self._client, *command, start, "COUNT", room.of(stream))
+            start = reply[0]
+            entries = _entries(stream, reply[1])
+            room.take(entries)
+            found += entries
+            if start == b"0-0":
+                break
 
     async def settle(self, entry: QueueEntry) -> None:
         """Ack and delete the entry, in one step."""

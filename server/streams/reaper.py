@@ -14,7 +14,7 @@ from collections.abc import Callable
 from time import time
 from typing import Final
 
-from server.streams.connections import AsyncClient
+from server.streams.connections import AsyncClient, redis_seconds
 from server.streams.dead_letters import DeadLetters
 from server.streams.delayed import due_at_ms, postpone
 from server.streams.errors import StreamsError
@@ -54,6 +54,8 @@ class Reaper:
         self._presence = presence
         self._interval_seconds = interval_seconds
         self._may_judge_expired = may_judge_expired
+        #: What the clock of Redis said at the last page, seconds since epoch: leases and delays are counted by it.
+        self._now = 0.0
 
     async def run(self) -> None:
         """Reap for ever; a failed round is tried again, and logged unless the one before failed too."""
@@ -71,6 +73,7 @@ class Reaper:
         """One walk over the whole index. Raises `LogUnavailable`."""
         offset = 0
         while page := await self._store.unfinished(limit=_PAGE, offset=offset):
+            self._now = await redis_seconds(self._client)
             kept = [await self._keep(task_id, since) for task_id, since in page]
             offset += sum(kept)
             if len(page) < _PAGE:
@@ -94,6 +97,10 @@ class Reaper:
         if record:
             await self._store.release_key(record)
         await self._store.forget_unfinished(task_id)
+        # It may have been started again since it was read: that put it on the index it has just been taken off.
+        again = await self._store.find(task_id)
+        if again and not again.status.is_ended:
+            await self._store.restore_index(task_id)
         return False
 
     async def _has_settled(self, record: TaskRecord) -> bool:
@@ -110,7 +117,7 @@ class Reaper:
         if await has_entry(self._client, self._keys, record) or await self._waits_rightly(record):
             return
         _log.info("Task %s had neither lease nor queue entry; it is queued again", record.id)
-        if record.status is Status.PENDING and record.not_before_ms > time() * 1000:
+        if record.status is Status.PENDING and record.not_before_ms > self._now * 1000:
             await postpone(self._client, self._keys, record, not_before_ms=record.not_before_ms)
         else:
             await enqueue_early(self._client, self._keys, record)
@@ -121,17 +128,13 @@ class Reaper:
         Longer, if whoever was asked to start it now died between the record and the queue.
         """
         due_ms = await due_at_ms(self._client, self._keys, record)
-        return due_ms is not None and due_ms <= max(record.not_before_ms, time() * 1000)
+        return due_ms is not None and due_ms <= max(record.not_before_ms, self._now * 1000)
 
     def _is_lost(self, record: TaskRecord) -> bool:
-        return self._may_judge_expired() and _is_expired(record)
+        # Being early only adds a hint that the claim then refuses.
+        return self._may_judge_expired() and record.lease_until_ms < self._now * 1000
 
 
 def _waits_long(record: TaskRecord) -> bool:
     # For a worker or its time; who runs it refreshes it anyway. What nobody asked to run may expire.
     return record.is_queued and int(record.values.get("updated_at", 0)) < (time() - _LONG_SECONDS) * 1000
-
-
-def _is_expired(record: TaskRecord) -> bool:
-    # The clock of this machine, not of Redis: being early only adds a hint that the claim then refuses.
-    return record.lease_until_ms < time() * 1000

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final, cast
 
-from server.streams.connections import AsyncClient, execute
+from server.streams.connections import AsyncClient, execute, redis_seconds
 from server.streams.keys import Keys
 
 #: How often a worker says that it lives, and after how many missed times it is taken for gone.
@@ -47,7 +47,7 @@ class Registry:
 
     async def heartbeat(self, worker: str, types: Sequence[TaskType], *, details: dict[str, Any]) -> None:
         """Say that the worker lives and what it offers; to be called every `HEARTBEAT_SECONDS`."""
-        now = await self._now()
+        now = await redis_seconds(self._client)
         pairs = [text for each in types for text in (each.name, json.dumps(asdict(each) | {"seen": now}))]
         if pairs:
             await execute(self._client, "HSET", self._keys.types, *pairs)
@@ -82,7 +82,7 @@ class Registry:
 
     async def live_workers(self) -> dict[str, dict[str, Any]]:
         """Details of each live worker by name; those long gone are forgotten on the way."""
-        now = await self._now()
+        now = await redis_seconds(self._client)
         found = await self._read(self._keys.workers)
         for name, details in found.items():
             if now - details["seen"] > _KNOWN_SECONDS:
@@ -93,11 +93,6 @@ class Registry:
         """The type, if a worker offered it within the last day."""
         raw = await execute(self._client, "HGET", self._keys.types, name)
         return _task_type(json.loads(raw)) if raw else None
-
-    async def _now(self) -> float:
-        """Seconds by the clock of Redis, which all share: a worker whose own goes wrong is no less alive for it."""
-        seconds, microseconds = await execute(self._client, "TIME")
-        return int(seconds) + int(microseconds) / 1_000_000
 
     async def _read(self, key: str) -> dict[str, dict[str, Any]]:
         raw = cast("dict[bytes, bytes]", await execute(self._client, "HGETALL", key))

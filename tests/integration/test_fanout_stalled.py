@@ -11,11 +11,13 @@ import pytest
 from server.fanout import Start
 from server.fanout.life import Life, LifeWatch
 from server.streams.connections import AsyncClient, execute
+from server.streams.errors import LogUnavailable
 from server.streams.keys import Keys
 from server.streams.log import Log, Sign
 from server.streams.records import Status, rfc3339
 from tests.support.live_side import live_side
 from tests.support.log_hand import LIFETIMES, Hand, drafts
+from tests.support.waiting import wait_until
 
 STREAM = "tasks.a"
 
@@ -140,3 +142,19 @@ class Told:
 async def _commands(client: AsyncClient) -> int:
     info: Any = await execute(client, "INFO", "stats")
     return int(info["total_commands_processed"])
+
+
+async def test_no_lease_is_judged_after_a_silence_of_redis_that_broke_no_connection(
+    redis_url: str, keys: Keys, monkeypatch: pytest.MonkeyPatch
+):
+    async with live_side(redis_url, keys, lease_seconds=2) as side:
+        await wait_until(lambda: side.hub.may_judge_leases, description="a lease has passed in touch", timeout=10)
+
+        async def silence(_: object) -> list[Sign | None]:
+            raise LogUnavailable("no reply")
+
+        with monkeypatch.context() as away:
+            away.setattr(side.log, "signs", silence)
+            await wait_until(lambda: not side.hub.may_judge_leases, description="the silence is noticed", timeout=10)
+        assert side.bells.is_connected
+        await wait_until(lambda: side.hub.may_judge_leases, description="another lease has passed", timeout=10)

@@ -167,6 +167,34 @@ async def test_a_task_with_no_attempt_left_and_no_worker_to_see_it_is_a_dead_let
     assert await unfinished(store) == []
 
 
+async def test_a_task_that_is_run_again_while_it_is_forgotten_stays_looked_after(
+    hand: Hand, reaper: Reaper, store: TaskStore, monkeypatch: pytest.MonkeyPatch
+):
+    await indexed(hand, "a")
+    await hand.running("a")
+    await hand.settle("a")
+    forget = reaper._store.forget_unfinished
+
+    async def forget_late(task_id: str) -> None:
+        await store.start("a", rerun_of=1)
+        await forget(task_id)
+
+    monkeypatch.setattr(reaper._store, "forget_unfinished", forget_late)
+    await reaper.reap_once()
+    assert await unfinished(store) == ["a"]
+
+
+async def test_a_lost_task_is_found_by_the_clock_of_redis_though_that_of_the_server_is_behind(
+    hand: Hand, reaper: Reaper, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("server.streams.reaper.time", lambda: time() - 3600)
+    await indexed(hand, "a")
+    await hand.create("a", max_attempts="1")
+    await hand.claimed("a", lease_ms=0)
+    await reaper.reap_once()
+    assert (await hand.fields("a"))["status"] == "failed"
+
+
 async def test_ended_and_deleted_tasks_are_forgotten_and_the_others_kept_over_many_pages(
     hand: Hand, reaper: Reaper, store: TaskStore
 ):

@@ -8,6 +8,7 @@ import signal
 import pytest
 
 from server.streams.connections import AsyncClient, execute
+from server.streams.errors import LogUnavailable
 from server.streams.keys import Keys
 from server.streams.ready import ReadyQueue, Room
 from server.streams.records import Status
@@ -116,3 +117,18 @@ async def test_a_look_takes_of_each_type_what_fits_and_the_rest_of_the_room_from
     taken = await dead.take_over(Room(9, {"a": 1, "b": 0}), idle_ms=0)
     assert sum(each.task_type == "a" for each in taken) == 1
     assert not any(each.task_type == "b" for each in taken)
+
+
+async def test_what_was_taken_before_a_queue_refused_is_not_left_behind(
+    store: TaskStore, client: AsyncClient, keys: Keys
+):
+    first = await store.create(NewTask("a", {}))
+    spoilt = keys.ready("default", "b")
+    queue = ReadyQueue(client, client, keys, levels=[[keys.ready("default", "a")], [spoilt]], consumer="w")
+    await execute(client, "XGROUP", "CREATE", keys.ready("default", "a"), "workers", "0", "MKSTREAM")
+    await execute(client, "SET", spoilt, "no stream", "PX", 60_000)
+    assert [each.task_id for each in await queue.look(Room(5, {}))] == [first.id]
+    assert [each.task_id for each in await queue.take_over(Room(5, {}), idle_ms=0)] == [first.id]
+    with pytest.raises(LogUnavailable):
+        await queue.look(Room(5, {}))
+    await execute(client, "DEL", spoilt)
