@@ -171,8 +171,7 @@ async def test_a_task_that_is_run_again_while_it_is_forgotten_stays_looked_after
     hand: Hand, reaper: Reaper, store: TaskStore, monkeypatch: pytest.MonkeyPatch
 ):
     await indexed(hand, "a")
-    await hand.running("a")
-    await hand.settle("a")
+    await hand.ended("a")
     forget = reaper._store.forget_unfinished
 
     async def forget_late(task_id: str) -> None:
