@@ -10,13 +10,11 @@ from server.streams.connections import AsyncClient, execute
 from server.streams.keys import Keys
 from server.streams.ready import ReadyQueue, Room
 from server.streams.records import Status
-from server.streams.settings import InvalidSettings, load_settings
 from server.streams.tasks import NewTask, TaskStore
 from tests.support.played_worker import PlayedWorker
 from tests.support.tasks import queued, store_over
 from tests.support.web import Web
 from tests.support.working import Bench, working
-from workers.settings import WorkerSettings
 
 MODULES = ("tests.tasks.emitters", "tests.tasks.awkward", "tests.tasks.scheduled")
 
@@ -113,17 +111,6 @@ async def test_entries_of_a_dead_worker_are_taken_over_the_most_urgent_first(
     assert len(await take(dead, 4)) == 4
     heir = ReadyQueue(client, client, keys, levels=[[keys.ready(each, "t")] for each in ("high", "low")], consumer="x")
     assert [each.task_id for each in await heir.take_over(Room(3), idle_ms=0)] == [*high, low[0]]
-
-
-@pytest.mark.parametrize("name", ["", "a b", "-a", "q" * 65, "a/b", "ü"])
-def test_what_names_no_queue_is_refused_by_the_settings(name: str):
-    with pytest.raises(InvalidSettings, match="does not name a queue"):
-        load_settings(WorkerSettings, queues=(name,))
-
-
-def test_a_queue_cannot_have_two_priorities():
-    with pytest.raises(InvalidSettings, match="stands there twice"):
-        load_settings(WorkerSettings, queues="a,b,a")
 
 
 async def begun(bench: Bench) -> list[str]:

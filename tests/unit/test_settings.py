@@ -250,3 +250,12 @@ def shown(field: FieldInfo) -> str:
         default = default.get_secret_value()
     text = ",".join(default) if isinstance(default, tuple) else str(default)  # pyright: ignore[reportUnknownArgumentType]
     return f"`{text}`" if text else ""
+
+
+@pytest.mark.parametrize("name", ["", "a b", "-a", "q" * 65, "a/b", "ü"])
+def test_what_names_no_queue_is_refused(name: str):
+    assert "does not name a queue" in refusal(WorkerSettings, queues=(name,))
+
+
+def test_a_queue_cannot_have_two_priorities():
+    assert "stands there twice" in refusal(WorkerSettings, queues="a,b,a")
