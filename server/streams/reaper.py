@@ -1,152 +1,140 @@
-"""What a task's author decides about how it is run: where, how often, after what, and how soon it is tried again. Pure.
+"""The reaper: every unfinished task has a lease, a queue entry or a place in the delayed set, or gets one, and is kept.
 
-Times and random numbers are passed in. What others than the worker have to know of it (`max_attempts`,
-`on_worker_lost`, `on_disconnect`, `queue`) is published with the type and kept in each record.
+Walks the index of unfinished tasks. It finishes creations that died between record and queue, finds entries that Redis
+lost, ends what must not be tried again where no worker comes to do it, or what nobody follows any more where that is
+asked for, and forgets what has ended. Every server runs one; whatever two of them do twice is harmless.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from math import inf
-from typing import Final, Literal, TypeVar, cast, get_args
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from time import time
+from typing import Final
 
-from server.streams.errors import InvalidInput
-from server.streams.names import parse_queue_name
-from workers.failures import TaskError
+from server.streams.connections import AsyncClient, redis_seconds
+from server.streams.dead_letters import DeadLetters
+from server.streams.delayed import due_at_ms, postpone
+from server.streams.errors import StreamsError
+from server.streams.keys import Keys
+from server.streams.presence import Presence
+from server.streams.ready import enqueue_early, has_entry
+from server.streams.records import Status, TaskRecord
+from server.streams.tasks import TaskStore
 
-T = TypeVar("T")
+_log = logging.getLogger(__name__)
 
-OnWorkerLost = Literal["retry", "fail"]
-OnDisconnect = Literal["continue", "cancel"]
-
-#: Any usual factor has reached the longest pause by then.
-_MOST_DOUBLINGS: Final = 64
-#: As the settings.
-_MOST_ATTEMPTS: Final = 1000
-_MOST_CONCURRENCY: Final = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class Backoff:
-    """The pause before another attempt, in seconds: `first`, then `factor` times the one before, at most `longest`.
-
-    Each is drawn between half of that and all of it: what failed together must not come back together.
-    """
-
-    first: float = 1.0
-    factor: float = 2.0
-    longest: float = 60.0
-
-    def seconds(self, failures: int, draw: float) -> float:
-        """The pause after that many attempts; `draw` is random, between 0 and 1."""
-        try:
-            full = self.first * self.factor ** min(failures - 1, _MOST_DOUBLINGS)
-        except OverflowError:
-            full = self.longest if self.first else 0.0
-        return min(self.longest, full) * (0.5 + draw / 2)
+_PAGE: Final = 100
+#: An index entry this old without a record belongs to a creation that died, or to a record that expired.
+_ORPHAN_SECONDS: Final = 60.0
+#: A task as it was this long ago is kept from expiring, which takes days; others need no command for that.
+_LONG_SECONDS: Final = 86_400.0
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """The policy of one task type."""
+class Reaper:
+    """Looks after unfinished tasks every `interval_seconds`, about."""
 
-    #: None leaves it to REPRISE_MAX_ATTEMPTS.
-    max_attempts: int | None = None
-    backoff: Backoff = field(default_factory=Backoff)
-    #: Seconds that one attempt may take; None for no limit.
-    timeout: float | None = None
-    on_worker_lost: OnWorkerLost = "retry"
-    on_disconnect: OnDisconnect = "continue"
-    #: None for every `Exception` but those that would only be raised again: see `retries`.
-    retry_on: tuple[type[BaseException], ...] | None = None
-    no_retry_on: tuple[type[BaseException], ...] = ()
-    #: Where its tasks go unless whoever creates one says otherwise.
-    queue: str = "default"
-    #: How many of it one worker runs at once; None for as many as it runs at all.
-    concurrency: int | None = None
+    def __init__(
+        self,
+        client: AsyncClient,
+        keys: Keys,
+        store: TaskStore,
+        dead_letters: DeadLetters,
+        presence: Presence,
+        *,
+        interval_seconds: float,
+        may_judge_expired: Callable[[], bool],
+    ) -> None:
+        self._client = client
+        self._keys = keys
+        self._store = store
+        self._dead_letters = dead_letters
+        self._presence = presence
+        self._interval_seconds = interval_seconds
+        self._may_judge_expired = may_judge_expired
+        #: What the clock of Redis said at the last page, seconds since epoch: leases and delays are counted by it.
+        self._now = 0.0
 
-    def retries(self, error: BaseException) -> bool:
-        """Whether another attempt may succeed where this one ended with the error.
+    async def run(self) -> None:
+        """Reap for ever; a failed round is tried again, and logged unless the one before failed too."""
+        is_waiting = False
+        while True:
+            await asyncio.sleep(self._interval_seconds * random.uniform(0.5, 1.5))
+            try:
+                await self.reap_once()
+                is_waiting = False
+            except StreamsError as error:
+                _log.log(logging.DEBUG if is_waiting else logging.WARNING, "The reaper waits: %s", error)
+                is_waiting = True
 
-        Unless the author says otherwise that is any `Exception`, but not a `TaskError`, which says that the task has
-        failed, nor an event that broke a rule, which would break it again.
-        """
-        if isinstance(error, self.no_retry_on):
+    async def reap_once(self) -> None:
+        """One walk over the whole index. Raises `LogUnavailable`."""
+        offset = 0
+        while page := await self._store.unfinished(limit=_PAGE, offset=offset):
+            self._now = await redis_seconds(self._client)
+            kept = [await self._keep(task_id, since) for task_id, since in page]
+            offset += sum(kept)
+            if len(page) < _PAGE:
+                return
+
+    async def _keep(self, task_id: str, since: float) -> bool:
+        record = await self._store.find(task_id)
+        if record is None and time() - since < _ORPHAN_SECONDS:
+            return True
+        if record and not record.status.is_ended:
+            if not await self._has_settled(record):
+                await self._requeue_if_lost(record)
+                await self._store.keep_key(record)
+                if _waits_long(record):
+                    await self._store.keep_waiting(record)
+                await self._presence.judge(record)
+                return True
+            record = await self._store.find(task_id)
+        if record and record.is_dead_letter:
+            await self._dead_letters.add(task_id)
+        if record:
+            await self._store.release_key(record)
+        await self._store.forget_unfinished(task_id)
+        # It may have been started again since it was read: that put it on the index it has just been taken off.
+        again = await self._store.find(task_id)
+        if again and not again.status.is_ended:
+            await self._store.restore_index(task_id)
+        return False
+
+    async def _has_settled(self, record: TaskRecord) -> bool:
+        """End a task whose worker was lost, if nobody may run it again: perhaps there is no worker left to see it."""
+        if record.status is not Status.RUNNING or not self._is_lost(record):
             return False
-        if self.retry_on is not None:
-            return isinstance(error, self.retry_on)
-        return isinstance(error, Exception) and not isinstance(error, (TaskError, InvalidInput))
+        return await self._store.expire(record.id) == "settled"
+
+    async def _requeue_if_lost(self, record: TaskRecord) -> None:
+        if record.status is Status.PENDING and not record.is_queued:
+            return
+        if record.status is Status.RUNNING and not self._is_lost(record):
+            return
+        if await has_entry(self._client, self._keys, record) or await self._waits_rightly(record):
+            return
+        _log.info("Task %s had neither lease nor queue entry; it is queued again", record.id)
+        if record.status is Status.PENDING and record.not_before_ms > self._now * 1000:
+            await postpone(self._client, self._keys, record, not_before_ms=record.not_before_ms)
+        else:
+            await enqueue_early(self._client, self._keys, record)
+
+    async def _waits_rightly(self, record: TaskRecord) -> bool:
+        """Whether it has a place in the delayed set, and not for longer than its record says.
+
+        Longer, if whoever was asked to start it now died between the record and the queue.
+        """
+        due_ms = await due_at_ms(self._client, self._keys, record)
+        return due_ms is not None and due_ms <= max(record.not_before_ms, self._now * 1000)
+
+    def _is_lost(self, record: TaskRecord) -> bool:
+        # Being early only adds a hint that the claim then refuses.
+        return self._may_judge_expired() and record.lease_until_ms < self._now * 1000
 
 
-def make_policy(
-    *,
-    max_attempts: object = None,
-    backoff: object = None,
-    timeout: object = None,
-    on_worker_lost: object = "retry",
-    on_disconnect: object = "continue",
-    retry_on: object = None,
-    no_retry_on: object = (),
-    queue: object = "default",
-    concurrency: object = None,
-) -> Policy:
-    """The policy that somebody wrote down. Raises `ValueError` with a sentence about what cannot be one."""
-    return Policy(
-        _whole("max_attempts", max_attempts, _MOST_ATTEMPTS),
-        _backoff(backoff),
-        None if timeout is None else _seconds("timeout", timeout, "a number above 0, or leave it out"),
-        _one_of("on_worker_lost", on_worker_lost, get_args(OnWorkerLost)),
-        _one_of("on_disconnect", on_disconnect, get_args(OnDisconnect)),
-        None if retry_on is None else _classes("retry_on", retry_on),
-        _classes("no_retry_on", no_retry_on),
-        _queue(queue),
-        _whole("concurrency", concurrency, _MOST_CONCURRENCY),
-    )
-
-
-def _whole(name: str, value: object, most: int) -> int | None:
-    if value is None or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= most):
-        return value
-    raise ValueError(f"{name} is {value!r}. Use a number from 1 to {most}, or leave it out.")
-
-
-def _queue(value: object) -> str:
-    try:
-        return parse_queue_name(value if isinstance(value, str) else "")
-    except InvalidInput as error:
-        raise ValueError(f"queue is {value!r}. {str(error).partition('. ')[2]}") from None
-
-
-def _backoff(value: object) -> Backoff:
-    if value is None:
-        return Backoff()
-    if isinstance(value, Backoff):
-        if value.first >= 0 and value.factor >= 1 and 0 <= value.longest < inf:
-            return value
-        raise ValueError(f"backoff is {value!r}. Use a first pause of 0 or more, a factor of 1 or more, and an end.")
-    if value == 0 and not isinstance(value, bool):
-        return Backoff(0, longest=0)
-    first = _seconds("backoff", value, "seconds, 0 or more, or a Backoff")
-    return Backoff(first, longest=max(first, Backoff().longest))
-
-
-def _seconds(name: str, value: object, hint: str) -> float:
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < inf:
-        return value
-    raise ValueError(f"{name} is {value!r}. Use {hint}.")
-
-
-def _one_of(name: str, value: object, known: tuple[T, ...]) -> T:
-    for each in known:
-        if value == each:
-            return each
-    raise ValueError(f"{name} is {value!r}. Use {' or '.join(repr(each) for each in known)}.")
-
-
-def _classes(name: str, value: object) -> tuple[type[BaseException], ...]:
-    found = cast("Sequence[object]", value if isinstance(value, list | tuple) else (value,))
-    classes = tuple(each for each in found if isinstance(each, type) and issubclass(each, BaseException))
-    if len(classes) == len(found):
-        return classes
-    raise ValueError(f"{name} is {value!r}. Use an exception class, or a tuple of them.")
+def _waits_long(record: TaskRecord) -> bool:
+    # For a worker or its time; who runs it refreshes it anyway. What nobody asked to run may expire.
+    return record.is_queued and int(record.values.get("updated_at", 0)) < (time() - _LONG_SECONDS) * 1000
