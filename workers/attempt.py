@@ -14,11 +14,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from time import time
-from typing import Final
+from typing import Final, TypeVar
 
 from server.streams import calls
 from server.streams.announcements import Announcer
-from server.streams.calls import Renewal
+from server.streams.calls import Call, Postponed, Renewal, Reply
 from server.streams.connections import AsyncClient, run
 from server.streams.dead_letters import DeadLetters
 from server.streams.errors import Fenced, InvalidInput, LogUnavailable
@@ -39,6 +39,8 @@ from workers.renewal import Held, LeaseKeeper
 from workers.retrying import until_answered
 
 _log = logging.getLogger(__name__)
+
+_Left = TypeVar("_Left", Reply, Postponed)
 
 #: A failover loses about the last second, an append-only file the last two: after that the end is safe, and acked.
 _AFTERGLOW_SECONDS: Final = 3.0
@@ -197,7 +199,6 @@ class Attempt:
 
     async def _postpone(self, failure: Failure) -> tuple[Status, str] | None:
         """Hand the task back for another attempt after a pause."""
-        self._is_ending = True
         record = self._claim.record
         delay_ms = int(1000 * self._definition.policy.backoff.seconds(record.spent, random.random()))
         call = calls.retry(
@@ -209,13 +210,9 @@ class Attempt:
             code=failure.code,
             lifetimes=self._shared.options.lifetimes,
         )
-        await self._writer.flush()
-        while (postponed := await until_answered(lambda: run(self._shared.client, call))).outcome == "missing":
-            await self._writer.verify()  # Redis lost the record: it is written back, or we are fenced
+        postponed = await self._leave(call)
         if postponed.outcome == "cancelled":
             return await self._finish(Status.CANCELLED, "{}")
-        if postponed.outcome == "fenced":
-            raise Fenced("Its record names another run, or its end.")
         not_before = postponed.not_before_ms
         await until_answered(lambda: self._shared.queue.postpone(self._claim.entry, record, not_before_ms=not_before))
         await self._news.became(Status.PENDING)
@@ -239,8 +236,7 @@ class Attempt:
             return await self._finish(Status.CANCELLED, "{}")
         if not self._claim.record.may_lose_worker:
             return await self._fail(Failure("The worker was shut down before the task had ended.", "worker_lost"))
-        await self._hand_back()
-        return None
+        return await self._hand_back()
 
     async def _finish(self, status: Status, data: str, values: Mapping[str, str] | None = None) -> tuple[Status, str]:
         self._is_ending = True
@@ -248,16 +244,30 @@ class Attempt:
         self._is_dead_letter = values is not None
         return status, data
 
-    async def _hand_back(self) -> None:
+    async def _hand_back(self) -> tuple[Status, str] | None:
+        """Hand the task back for another worker, at once."""
+        released = await self._leave(calls.release(self._shared.keys, self._task_id, nonce=self._claim.nonce))
+        if released.outcome == "cancelled":
+            return await self._finish(Status.CANCELLED, "{}")
+        await until_answered(lambda: self._shared.queue.put_back(self._claim.entry))
+        await self._news.became(Status.PENDING)
+        _log.info("Task %s (%s) was handed back", self._task_id, self._definition.name)
+        return None
+
+    async def _leave(self, call: Call[_Left]) -> _Left:
+        """Have the record say that this attempt is over and the task is not, unless it was cancelled.
+
+        Raises `Fenced`.
+        """
         self._is_ending = True
         await self._writer.flush()
-        released = await until_answered(
-            lambda: run(self._shared.client, calls.release(self._shared.keys, self._task_id, nonce=self._claim.nonce))
-        )
-        if released.outcome == "released":
-            await until_answered(lambda: self._shared.queue.put_back(self._claim.entry))
-            await self._news.became(Status.PENDING)
-        _log.info("Task %s (%s) was handed back", self._task_id, self._definition.name)
+        while (left := await until_answered(lambda: run(self._shared.client, call))).outcome == "missing":
+            await self._writer.verify()  # Redis lost the record: it is written back, or we are fenced
+            if self._restoring:  # by its index entry the reaper finds it, should we die before the queue knows
+                await self._restoring
+        if left.outcome == "fenced":
+            raise Fenced("Its record names another run, or its end.")
+        return left
 
     async def _settle(self, end: tuple[Status, str], *, is_told: bool) -> None:
         with suppress(TimeoutError):

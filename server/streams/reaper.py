@@ -104,8 +104,13 @@ class Reaper:
         return False
 
     async def _has_settled(self, record: TaskRecord) -> bool:
-        """End a task whose worker was lost, if nobody may run it again: perhaps there is no worker left to see it."""
-        if record.status is not Status.RUNNING or not self._is_lost(record):
+        """End a task that was cancelled or lost its worker, if nobody may run it again.
+
+        A claim does the same, but perhaps there is no worker left to come.
+        """
+        is_lost = record.status is Status.RUNNING and self._is_lost(record)
+        is_cancelled = record.status is Status.PENDING and record.is_cancel_requested
+        if not is_lost and not is_cancelled:
             return False
         return await self._store.expire(record.id) == "settled"
 

@@ -155,6 +155,17 @@ async def test_a_cancelled_task_whose_worker_is_gone_is_ended_by_the_reaper(hand
     assert (await hand.fields("a"))["status"] == "cancelled"
 
 
+async def test_a_task_that_waits_although_it_was_cancelled_is_ended_by_the_reaper_and_forgotten(
+    hand: Hand, reaper: Reaper, store: TaskStore
+):
+    await indexed(hand, "a")
+    await hand.create("a")
+    await hand.amend("a", cancel="0")
+    await reaper.reap_once()
+    assert (await hand.fields("a"))["status"] == "cancelled"
+    assert await unfinished(store) == []
+
+
 async def test_a_task_with_no_attempt_left_and_no_worker_to_see_it_is_a_dead_letter_once(
     hand: Hand, reaper: Reaper, store: TaskStore
 ):

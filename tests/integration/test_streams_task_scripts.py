@@ -119,9 +119,8 @@ async def test_a_claim_drops_a_checkpoint_of_a_generation_that_no_longer_stands(
 
 
 async def test_a_claim_of_a_cancelled_task_settles_it(hand: Hand):
-    await hand.running(lease_ms=100_000)
-    assert (await hand.settle()).outcome == "flagged"
-    await hand.release()
+    await hand.running(lease_ms=0)
+    assert (await hand.settle(may_judge_expired=False)).outcome == "flagged"
     assert (await hand.claim(nonce="n2")).outcome == "settled"
     assert (await hand.fields())["status"] == "cancelled"
     assert (await hand.task_log())[-1].type == "cancelled"
@@ -151,7 +150,7 @@ async def test_a_generation_lies_above_log_record_and_clock_by_the_random_number
     assert (await hand.claimed(nonce="n1")).generation == ahead + 1 + 7
 
 
-# renew and release
+# renew
 
 
 async def test_a_renewal_prolongs_the_lease_and_the_lives_of_log_and_record(hand: Hand):
@@ -190,22 +189,6 @@ async def test_a_renewal_of_a_worker_that_woke_up_late_is_fenced(hand: Hand):
     await hand.claimed(nonce="n2")
     assert await hand.renew(nonce="n1") == Renewal("fenced")
     assert await hand.renew(nonce="n2") == Renewal("renewed")
-
-
-async def test_a_released_task_can_be_claimed_at_once_and_its_attempt_is_not_counted(hand: Hand):
-    await hand.running()
-    assert await hand.release() == Reply("released")
-    fields = await hand.fields()
-    assert (fields["status"], fields["owner"], fields["spent"]) == ("pending", "", "0")
-    assert await hand.renew() == Renewal("fenced")
-    assert (await hand.claimed(nonce="n2")).attempt == 2
-
-
-async def test_a_release_by_another_or_of_nothing_is_fenced(hand: Hand):
-    assert await hand.release() == Reply("fenced")
-    await hand.running()
-    assert await hand.release(nonce="n2") == Reply("fenced")
-    assert (await hand.fields())["status"] == "running"
 
 
 # start

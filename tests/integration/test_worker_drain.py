@@ -5,7 +5,9 @@ from time import monotonic
 
 import pytest
 
+from server.streams.connections import execute
 from server.streams.records import Status
+from tests.support.fault_proxy import FaultProxy
 from tests.support.working import Bench, WorkerProcess, working
 
 
@@ -46,6 +48,49 @@ async def test_what_a_drain_cannot_finish_is_handed_to_another_worker_at_once(re
         await bench.end(in_thread)
     attempts = await bench.datas(task_id, "attempt")
     assert [each["reason"] for each in attempts] == ["started", "worker_lost"]
+
+
+async def test_a_cancel_that_comes_while_a_task_is_handed_back_ends_it(redis_url: str, bench: Bench) -> None:
+    async with FaultProxy(redis_url) as proxy:
+        async with working(proxy.url, lease_seconds=60):
+            task_id = await bench.create("wait")
+            await bench.has_emitted(task_id, "waiting")
+            cancelled = proxy.lose_request("release", meanwhile=lambda: bench.store.cancel(task_id))
+        assert cancelled.is_set()
+    assert (await bench.store.get(task_id)).status is Status.CANCELLED
+    assert await bench.types(task_id) == ["attempt", "waiting", "cancelled"]
+    assert (await bench.updates(task_id))[-1]["status"] == "cancelled"
+    assert await bench.queue_length() == 0
+
+
+async def test_a_task_whose_hand_back_is_not_answered_is_put_back_all_the_same(redis_url: str, bench: Bench) -> None:
+    async with FaultProxy(redis_url) as proxy:
+        async with working(proxy.url, lease_seconds=60):
+            task_id = await bench.create("wait")
+            await bench.has_emitted(task_id, "waiting")
+            lost = proxy.lose_reply("release")
+        assert lost.is_set()
+    record = await bench.store.get(task_id)
+    assert (record.status, record.spent) == (Status.PENDING, 0)
+    assert (await bench.queue_length(), await bench.pending()) == (1, 0)
+
+
+async def test_a_task_that_is_handed_back_to_an_emptied_redis_is_not_lost(redis_url: str, bench: Bench) -> None:
+    # With a lease this long no renewal sees the loss in time.
+    async with FaultProxy(redis_url) as proxy:
+        async with working(proxy.url, lease_seconds=60):
+            task_id = await bench.create("wait")
+            await bench.has_emitted(task_id, "waiting")
+            lost = proxy.lose_request("release", meanwhile=lambda: execute(bench.client, "FLUSHALL"))
+        assert lost.is_set()
+    assert (await bench.store.get(task_id)).status is Status.PENDING
+    assert [each for each, _ in await bench.store.unfinished(limit=10, offset=0)] == [task_id]
+    async with working(redis_url, lease_seconds=60):
+        await bench.has_emitted(task_id, "waiting", count=2)
+        record = await bench.store.cancel(task_id)
+        assert (record.attempt, record.spent) == (2, 1)
+        await bench.end(task_id)
+    assert await bench.types(task_id) == ["attempt", "waiting", "attempt", "waiting", "cancelled"]
 
 
 async def test_a_second_signal_hands_back_without_waiting(redis_url: str, bench: Bench) -> None:

@@ -211,8 +211,10 @@ class LivesOfTasks(RuleBasedStateMachine):
     def hand_back(self, worker: str) -> None:
         claim = self.bench.claims.get(worker)
         if claim is not None and not claim.is_over:
-            self.bench.run(calls.release(KEYS, TASK, nonce=claim.nonce))
-            claim.is_over = True
+            call = calls.release(KEYS, TASK, nonce=claim.nonce)
+            first = self.bench.run(call)
+            assert self.bench.run(call) == first, "a repeated request got another answer"
+            claim.is_over = first.outcome != "cancelled"
             self.look()
 
     @rule(worker=_WORKERS)
@@ -280,6 +282,7 @@ class LivesOfTasks(RuleBasedStateMachine):
         assert is_ended == bool(ends), f"record and log disagree: {record['status']} and {types}"
         assert ("dead" in record) == (record["status"] == "failed"), "given up, and no dead letter, or the reverse"
         assert int(record["spent"]) <= MAX_ATTEMPTS, "more attempts than allowed"
+        assert record["status"] != "pending" or "cancel" not in record, "a cancelled task waits for a claim"
         generations = [int(raw.split(b"-")[0]) for raw, _ in rows]
         assert generations == sorted(generations)
         errors = [json.loads(line)["attempt"] for line in record.get("errors", "").split("\n") if line]
@@ -341,6 +344,16 @@ def test_every_task_ends_once_or_is_a_dead_letter_once(model_server: Server, liv
             "an attempt failed twice",
         ),
         (
+            Cut("release", "if status == 'pending' and found[4] == nonce then", "if false then"),
+            ["claim A", "hand_back A"],
+            "a repeated request got another answer",
+        ),
+        (
+            Cut("release", "if found[3] then", "if false then"),
+            ["claim A", "cancel", "hand_back A"],
+            "a cancelled task waits for a claim",
+        ),
+        (
             Cut("claim", "if status == 'running' and lease_until > now then", "if false then"),
             ["claim A", "claim B"],
             "fresh lease",
@@ -356,7 +369,16 @@ def test_every_task_ends_once_or_is_a_dead_letter_once(model_server: Server, liv
             "promoted before its time",
         ),
     ],
-    ids=["renewal", "renewal after a jump", "fence of a retry", "lease", "time of a claim", "time of a promotion"],
+    ids=[
+        "renewal",
+        "renewal after a jump",
+        "fence of a retry",
+        "repeated release",
+        "cancel before a release",
+        "lease",
+        "time of a claim",
+        "time of a promotion",
+    ],
 )
 def test_without_the_condition_a_promise_is_broken(model_server: Server, cut: Cut, steps: list[str], seen: str):
     """The shortest way to it, by the machine's own steps: to search for it takes as long as it is unlucky."""

@@ -81,7 +81,10 @@ def renew(
 
 
 def release(keys: Keys, task_id: str, *, nonce: str) -> Call[Reply]:
-    """Hand a running task back without counting the attempt. Outcomes: released, fenced."""
+    """Hand a running task back without counting the attempt. The same nonce gets the same answer.
+
+    Outcomes: released, cancelled (its writer has to end it), fenced, or missing (record lost).
+    """
     return Call(script("release"), (keys.record(task_id),), (nonce,), parse_reply)
 
 

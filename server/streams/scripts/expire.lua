@@ -1,4 +1,5 @@
--- Judge a task whose lease has run out, for a process that runs no tasks: end it if it must not be tried again.
+-- Judge a task whose lease has run out, or that waits although it was cancelled, for a process that runs no tasks: end
+-- it if it must not be tried again.
 -- KEYS  1 log, 2 record                      Touches: both, and rings the bell.
 -- ARGV  1 bell  2 random 0-999  3 retention of the log, ms  4 of the record  5 of the record of a dead letter
 -- Reply {"missing"} {"ended"} {"held"} {"open"} {"settled", id} {"exhausted"}
