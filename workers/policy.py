@@ -20,7 +20,7 @@ T = TypeVar("T")
 OnWorkerLost = Literal["retry", "fail"]
 OnDisconnect = Literal["continue", "cancel"]
 
-#: Above, a float overflows long before the pause is that long.
+#: Any usual factor has reached the longest pause by then.
 _MOST_DOUBLINGS: Final = 64
 #: As the settings.
 _MOST_ATTEMPTS: Final = 1000
@@ -40,7 +40,10 @@ class Backoff:
 
     def seconds(self, failures: int, draw: float) -> float:
         """The pause after that many attempts; `draw` is random, between 0 and 1."""
-        full = self.first * self.factor ** min(failures - 1, _MOST_DOUBLINGS)
+        try:
+            full = self.first * self.factor ** min(failures - 1, _MOST_DOUBLINGS)
+        except OverflowError:
+            full = self.longest if self.first else 0.0
         return min(self.longest, full) * (0.5 + draw / 2)
 
 

@@ -54,7 +54,7 @@ class HubOptions:
 class _Watch:
     """A tail and how many use it; the home of its subscriptions."""
 
-    __slots__ = ("_hub", "is_followed", "key", "ready", "tail", "users")
+    __slots__ = ("_hub", "key", "ready", "tail", "users")
 
     def __init__(self, hub: Hub, key: tuple[str, bool], tail: Tail, ready: asyncio.Future[None]) -> None:
         self._hub = hub
@@ -63,8 +63,9 @@ class _Watch:
         #: Done once the doorbell is subscribed (or was given up on).
         self.ready = ready
         self.users = 0
-        #: Whether others were told that somebody follows.
-        self.is_followed = False
+
+    def attached(self) -> None:
+        self._hub.attached(self)
 
     def left(self, subscription: Subscription) -> None:
         self._hub.left(self, subscription)
@@ -85,6 +86,8 @@ class Hub:
         )
         self._watches: dict[tuple[str, bool], _Watch] = {}
         self._subscriptions: set[Subscription] = set()
+        #: Streams of which others were told that somebody follows.
+        self._followed: set[str] = set()
         self._delivery = Delivery()
         self._clock = Clock(self._subscriptions, tick_seconds=min(_TICK_SECONDS, options.heartbeat_seconds / 4))
         self._life = LifeWatch(
@@ -159,13 +162,17 @@ class Hub:
             self._leave(watch)
             raise
         self._subscriptions.add(subscription)
-        if watch.tail.ends_unfollowed and not watch.is_followed:
-            watch.is_followed = True
-            self.on_followed(stream)
         self._clock.start()
         if self._is_draining:
             subscription.drain()
         return subscription
+
+    def attached(self, watch: _Watch) -> None:
+        """Told by each subscription that a reader takes: one that only asked, or was refused, follows nothing."""
+        stream = watch.tail.stream
+        if watch.tail.ends_unfollowed and stream not in self._followed:
+            self._followed.add(stream)
+            self.on_followed(stream)
 
     def left(self, watch: _Watch, subscription: Subscription) -> None:
         """Told once by each subscription that is over."""
@@ -218,7 +225,8 @@ class Hub:
         stream, all_attempts = watch.key
         if (stream, not all_attempts) not in self._watches:
             self._doorbells.unwatch(self._log.keys.bell(stream))
-            if watch.is_followed:
+            if stream in self._followed:
+                self._followed.discard(stream)
                 self.on_unfollowed(stream)
 
     def _ring(self, stream: str, payload: bytes) -> None:

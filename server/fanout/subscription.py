@@ -62,7 +62,9 @@ _NEVER: Final = float("inf")
 
 
 class Home(Protocol):
-    """Who keeps the subscription; told once that it is over."""
+    """Who keeps the subscription; told once that a reader takes it, if one does, and once that it is over."""
+
+    def attached(self) -> None: ...
 
     def left(self, subscription: Subscription) -> None: ...
 
@@ -138,6 +140,8 @@ class Subscription:
     def attach(self, outlet: Outlet) -> None:
         """Write to the outlet from now on, until its `finish`."""
         self._outlet = outlet
+        if self._home:
+            self._home.attached()
         self._deadline = monotonic() + self._pace.max_age * random.uniform(0.8, 1.0)
         self.advance()
 

@@ -41,7 +41,12 @@ class Presence:
 
     async def judge(self, record: TaskRecord) -> None:
         """Cancel the task if nobody has followed it for the grace period; begin the period if nobody noticed."""
-        if not _is_concerned(record) or record.unfollowed_since_ms is None or await self._is_followed(record):
+        if not _is_concerned(record) or record.unfollowed_since_ms is None:
+            return
+        if await self._is_followed(record):
+            if record.unfollowed_since_ms:
+                # The note that somebody came was lost, or overtaken by another server's that its last reader left.
+                await self._note(record, since=0)
             return
         now = await self._now_ms()
         if record.unfollowed_since_ms == 0:

@@ -2,7 +2,8 @@
 
 Walks the index of unfinished tasks. It finishes creations that died between record and queue, finds entries that Redis
 lost, ends what must not be tried again where no worker comes to do it, or what nobody follows any more where that is
-asked for, and forgets what has ended. Every server runs one; whatever two of them do twice is harmless.
+asked for, and forgets what has ended, once readers were told. Every server runs one; whatever two of them do twice is
+harmless.
 """
 
 from __future__ import annotations
@@ -96,6 +97,9 @@ class Reaper:
             await self._dead_letters.add(task_id)
         if record:
             await self._store.release_key(record)
+        # Who ended it may have died, or missed the reply, before it told anybody.
+        if record and record.status is not Status.DELETED and not await self._store.announce_end(record):
+            return True
         await self._store.forget_unfinished(task_id)
         # It may have been started again since it was read: that put it on the index it has just been taken off.
         again = await self._store.find(task_id)

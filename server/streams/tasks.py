@@ -237,6 +237,10 @@ class TaskStore:
             await self._announcer.updated(await self.get(task_id), to_system=True)
         return reply.outcome
 
+    async def announce_end(self, record: TaskRecord) -> bool:
+        """Tell everybody of an end, whoever brought it about; returns whether they were told. May be repeated."""
+        return await self._announcer.updated(record, to_system=True)
+
     async def delete(self, task_id: str) -> None:
         """Remove an ended task. Raises `Unknown`, and `Conflict` if it has not ended."""
         record = await self.find(parse_task_id(task_id))

@@ -220,6 +220,45 @@ async def test_ended_and_deleted_tasks_are_forgotten_and_the_others_kept_over_ma
     assert sorted(await queued(hand.client, hand.keys)) == sorted(f"t{number}" for number in range(0, 250, 2))
 
 
+async def told(hand: Hand, stream: str) -> list[tuple[str, str]]:
+    """Types and statuses announced on a stream."""
+    return [(event.type, json.loads(event.data)["status"]) for event in await hand.log(stream)]
+
+
+async def test_an_end_that_nobody_told_of_is_announced_once(hand: Hand, reaper: Reaper):
+    """Whoever ended it died, or missed the reply, before it told anybody."""
+    await hand.create("a")
+    await hand.settle("a")
+    for _ in range(2):
+        await indexed(hand, "a")
+        await reaper.reap_once()
+    assert await told(hand, "tasks") == [("task_update", "cancelled")]
+    assert await told(hand, "system") == [("task_completed", "cancelled")]
+
+
+async def test_an_end_that_was_told_is_not_announced_again(hand: Hand, reaper: Reaper, store: TaskStore):
+    await store.cancel((await store.create(NewTask("t", {}))).id)
+    before = [await told(hand, stream) for stream in ("tasks", "system")]
+    await reaper.reap_once()
+    assert [await told(hand, stream) for stream in ("tasks", "system")] == before
+    assert await unfinished(store) == []
+
+
+async def test_an_ended_task_is_not_forgotten_before_readers_could_be_told(
+    hand: Hand, reaper: Reaper, store: TaskStore
+):
+    await indexed(hand, "a")
+    await hand.create("a")
+    await hand.settle("a")
+    await execute(hand.client, "SET", hand.keys.log("system"), "no stream", "PX", 60_000)
+    await reaper.reap_once()
+    assert await unfinished(store) == ["a"]
+    await hand.lose(hand.keys.log("system"))
+    await reaper.reap_once()
+    assert await told(hand, "system") == [("task_completed", "cancelled")]
+    assert await unfinished(store) == []
+
+
 async def test_the_reaper_goes_round_by_itself_and_survives_an_outage(hand: Hand):
     running = asyncio.create_task(reaper_over(hand.client, hand.keys, interval_seconds=0.02).run())
     await execute(hand.client, "SET", hand.keys.unfinished_index, "no sorted set", "PX", 60_000)

@@ -26,6 +26,12 @@ def test_pauses_grow_and_have_an_end(failures: int, draw: float) -> None:
     assert backoff.seconds(failures, draw) <= backoff.seconds(failures + 1, draw) <= 40
 
 
+@pytest.mark.parametrize("factor", [1e6, 10**400])
+def test_a_pause_that_outgrows_every_number_is_the_longest(factor: float) -> None:
+    assert Backoff(factor=factor).seconds(60, 1) == 60
+    assert Backoff(0, factor=factor).seconds(60, 1) == 0
+
+
 @pytest.mark.parametrize(
     ("given_backoff", "first"),
     [(None, Backoff()), (5, Backoff(5)), (90, Backoff(90, longest=90)), (0, Backoff(0, longest=0))],
