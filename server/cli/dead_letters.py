@@ -17,13 +17,12 @@ from rich.console import Console
 from rich.table import Table
 
 from server.cli.follow import refusal
-from server.cli.run import base_of
+from server.cli.server import NOBODY, server_at
 from server.streams.settings import CannotStart
 
 _LONGEST_ERROR: Final = 80
 #: More than the longest id, type and error need together.
 _PIPE_COLUMNS: Final = 500
-_NOBODY: Final = "Nothing answers at {}. Start a server with `reprise dev`, or name another one with --url."
 
 
 class Refused(CannotStart):
@@ -93,18 +92,16 @@ def _path(task_id: str) -> str:
 
 @contextmanager
 def _server(url: str) -> Generator[httpx.Client]:
-    base = base_of(url)
-    try:
-        # A proxy for the outside world must not be asked for this machine.
-        is_local = httpx.URL(base).host in {"127.0.0.1", "localhost", "::1"}
-        with httpx.Client(base_url=base, timeout=10, trust_env=not is_local) as http:
+    with server_at(url, Unreachable) as http:
+        try:
             yield http
-    except httpx.ConnectError:
-        raise Unreachable(_NOBODY.format(base)) from None
-    except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-        raise Unreachable(f"{url!r} is not a URL: {error}. Write it as http://127.0.0.1:8000") from None
-    except httpx.TransportError as error:
-        raise Unreachable(f"The server at {base} did not answer: {error or type(error).__name__}. Try again.") from None
+        except httpx.ConnectError:
+            raise Unreachable(NOBODY.format(http.base_url)) from None
+        except httpx.UnsupportedProtocol:
+            raise  # a transport error by descent only: it says that the address is none
+        except httpx.TransportError as error:
+            reason = str(error) or type(error).__name__
+            raise Unreachable(f"The server at {http.base_url} did not answer: {reason}. Try again.") from None
 
 
 def _answer(response: httpx.Response) -> dict[str, Any]:

@@ -20,6 +20,7 @@ import httpx
 from server.cli.decoding import Received
 from server.cli.follow import TERMINAL, NoMore, follow, refusal
 from server.cli.screen import Screen, parsed
+from server.cli.server import NOBODY, server_at
 from server.streams.settings import CannotStart
 
 #: Some ten seconds with the waits between them: a server restarts sooner.
@@ -31,7 +32,6 @@ _PATIENCE_SECONDS: Final = 2.0
 _STANDING: Final = frozenset({"position", "heartbeat", "open", "gap"})
 #: What a shell reports of a program that SIGINT ended: 128 + 2.
 _INTERRUPTED: Final = 130
-_NOBODY: Final = "Nothing answers at {}. Start a server with `reprise dev`, or name another one with --url."
 
 
 class NotStarted(CannotStart):
@@ -54,14 +54,8 @@ def run_and_follow(
         raise NotStarted(f"--delay is {delay!r}. Use a number of seconds, 0 or more.")
     asked = {"queue": queue, "delay": delay, "unique_key": unique_key}
     body = {"type": type, "input": _object(input)} | {name: each for name, each in asked.items() if each is not None}
-    base = base_of(url)
-    try:
-        # A proxy for the outside world must not be asked for this machine.
-        is_local = httpx.URL(base).host in {"127.0.0.1", "localhost", "::1"}
-        with httpx.Client(base_url=base, timeout=10, trust_env=not is_local) as http:
-            return _follow(http, type, _start(http, body))
-    except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-        raise NotStarted(f"{url!r} is not a URL: {error}. Write it as http://127.0.0.1:8000") from None
+    with server_at(url, NotStarted) as http:
+        return _follow(http, type, _start(http, body))
 
 
 def _follow(http: httpx.Client, type: str, task: dict[str, Any]) -> int:
@@ -144,7 +138,7 @@ def _start(http: httpx.Client, body: dict[str, Any]) -> dict[str, Any]:
             response = http.post("tasks", json=body, headers=headers)
         except httpx.TransportError as error:
             if isinstance(error, httpx.ConnectError) and number == 0:
-                raise NotStarted(_NOBODY.format(http.base_url)) from None
+                raise NotStarted(NOBODY.format(http.base_url)) from None
             reason = str(error) or type(error).__name__
             delay = min(_LONGEST_WAIT_SECONDS, 0.2 * 2**number)
         else:
@@ -188,10 +182,3 @@ def _object(text: str) -> dict[str, Any]:
 def _local_time(moment: str) -> str:
     """The time as clocks show it where the reader is."""
     return f"{datetime.fromisoformat(moment).astimezone():%Y-%m-%d %H:%M:%S}"
-
-
-def base_of(url: str) -> str:
-    """The server's address, as requests are joined to it."""
-    if "://" not in url:
-        url = f"http://{url}"
-    return url.rstrip("/") + "/"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import Any
 
@@ -15,7 +14,7 @@ from server.streams.errors import LogUnavailable
 from server.streams.keys import Keys
 from server.streams.log import Log, Sign
 from server.streams.records import Status, rfc3339
-from tests.support.live_side import live_side
+from tests.support.live_side import Reader, live_side
 from tests.support.log_hand import LIFETIMES, Hand, drafts
 from tests.support.waiting import wait_until
 
@@ -64,13 +63,15 @@ async def test_it_is_told_again_when_the_next_worker_is_lost_too(redis_url: str,
 
 
 async def test_a_renewed_lease_a_pending_and_an_ended_task_miss_nobody(redis_url: str, keys: Keys, hand: Hand):
-    record = await hand.running(lease_ms=700)
+    record = await hand.running(lease_ms=20_000)
     await hand.create("waiting")
+    await hand.running("lost", lease_ms=0)
     async with live_side(redis_url, keys) as side:
         reader, waiting = await side.read(STREAM), await side.read("tasks.waiting")
-        for _ in range(6):
-            await asyncio.wait({reader._task}, timeout=0.25)
-            await hand.renew(lease_ms=700)
+        await (await side.read("tasks.lost")).until("stalled")  # from now on leases are judged
+        for _ in range(3):
+            await looked_at(reader, waiting)
+            await hand.renew(lease_ms=20_000)
         await hand.finish(record, 1)
         await reader.end()
         assert reader.types == ["attempt", "complete"]
@@ -125,6 +126,14 @@ def test_what_the_record_says_of_the_writer(
     changed = life.note(Sign(status, 1000, left_ms), now=100.0, may_judge=may_judge)
     assert changed == is_stalled == (life.stalled_since_ms == 1000)
     assert life.look_at == pytest.approx(100 + look_in)
+
+
+async def looked_at(*readers: Reader) -> None:
+    """Have the records of their tasks looked at now."""
+    lives = [reader.subscription._tail.life for reader in readers]
+    for life in lives:
+        life.look_at = 0.0
+    await wait_until(lambda: all(life.look_at for life in lives), description="the records are looked at")
 
 
 class Told:

@@ -66,3 +66,38 @@ async def test_what_the_end_of_the_stream_overtook_is_told_to_be_lost(
     with pytest.raises(StreamClosed):
         await inbox.emit(Draft("n", "later"))
     assert [event.data for event in await hand.log("chat")] == ["{}"]
+
+
+async def test_the_next_event_makes_up_for_a_thread_that_was_interrupted_before_the_loop_was_asked(
+    writer: SharedWriter, hand: Hand
+):
+    turns: list[Callable[[], None]] = []
+
+    def soon(callback: Callable[[], None]) -> None:
+        if not interrupted:
+            interrupted.append(True)
+            raise KeyboardInterrupt
+        turns.append(callback)
+
+    interrupted: list[bool] = []
+    inbox = Inbox(writer, soon)
+    with pytest.raises(KeyboardInterrupt):
+        inbox.put(Draft("n", "0"))
+    assert [inbox.put(Draft("n", str(number))) for number in (1, 2)] == [True] * 2
+    assert len(turns) == 1
+    turns.pop()()
+    await writer.flush()
+    assert [event.data for event in await hand.log("chat")] == ["0", "1", "2"]
+
+
+async def test_a_thread_that_notes_late_that_it_asked_the_loop_keeps_no_later_event_from_it(
+    writer: SharedWriter, hand: Hand
+):
+    def soon(callback: Callable[[], None]) -> None:
+        callback()  # the loop is done before the thread goes on
+
+    inbox = Inbox(writer, soon)
+    for number in range(3):
+        assert inbox.put(Draft("n", str(number)))
+    await writer.flush()
+    assert [event.data for event in await hand.log("chat")] == ["0", "1", "2"]

@@ -14,10 +14,9 @@ from server.streams.errors import LogUnavailable
 from server.streams.keys import Keys
 from server.streams.records import Status
 from server.streams.tasks import NewTask, TaskStore
-from tests.integration.test_streams_reaper import reaper_over
 from tests.support.fault_proxy import FaultProxy
 from tests.support.log_hand import Hand
-from tests.support.tasks import queued, store_over
+from tests.support.tasks import queued, reaper_over, store_over
 from tests.support.waiting import wait_until
 from tests.support.working import Bench, working
 

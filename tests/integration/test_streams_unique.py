@@ -13,10 +13,9 @@ from server.streams.errors import Conflict, LogUnavailable
 from server.streams.keys import Keys
 from server.streams.records import Status, TaskRecord
 from server.streams.tasks import NewTask, TaskStore
-from tests.integration.test_streams_reaper import reaper_over
 from tests.support.fault_proxy import FaultProxy
 from tests.support.log_hand import LIFETIMES, Hand
-from tests.support.tasks import queued, store_over
+from tests.support.tasks import queued, reaper_over, store_over
 
 NEW = NewTask("t", {"n": 1}, unique_key="k")
 

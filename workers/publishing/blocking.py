@@ -123,14 +123,18 @@ class OpenStreamSync:
     # On the loop of the background.
 
     async def _flush(self, inbox: Inbox) -> None:
+        inbox.empty()
         inbox.check()
         await self._handle.writer.flush()
 
     async def _append_end(self, inbox: Inbox, draft: Draft) -> str:
+        inbox.empty()
         inbox.check()
         return str(await self._handle.writer.end(draft))
 
     async def _leave(self, inbox: Inbox | None, *, is_failing: bool) -> None:
+        if inbox:
+            inbox.empty()
         await self._handle.leave(is_failing=is_failing)
         if inbox and not is_failing:
             inbox.check()

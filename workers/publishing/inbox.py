@@ -3,6 +3,9 @@
 To wait for the loop at each event would cost a thread 200 microseconds, mostly for the way there and back; to leave the
 event here costs ten. Invariant: events come out in the order in which they were put in, and what was put in is stored
 or told to be lost. It holds few: a thread that finds it or the writer full has to wait for the loop.
+
+A thread may be held up, or interrupted for good, between putting an event in and asking the loop to fetch it. So nobody
+relies on another thread's asking before it is done, and whatever a thread asks of the loop empties the inbox first.
 """
 
 from __future__ import annotations
@@ -32,6 +35,9 @@ class Inbox:
         self._lock = threading.Lock()
         self._drafts: list[Draft] = []
         self._bytes = 0
+        #: How often it was emptied, and before which time of these the loop was asked to, for certain.
+        self._round = 0
+        self._asked_round = -1
         #: Set if the writer refused what had been put in.
         self._failure: StreamsError | None = None
 
@@ -44,15 +50,19 @@ class Inbox:
                 return False
             self._drafts.append(draft)
             self._bytes += len(draft.data)
-            is_first = len(self._drafts) == 1
-        if is_first:
-            self._soon(self._empty)  # whatever this thread asks of the loop next comes behind it
+            now = self._round
+        if self._asked_round != now:
+            self._soon(self.empty)
+            # Behind the call: who is interrupted before leaves it to the next one. Too late, it names a round that is
+            # over, and the loop is asked once more than it had to be.
+            self._asked_round = now
         return True
 
-    def _empty(self) -> None:
-        """Hand everything to the writer."""
+    def empty(self) -> None:
+        """Hand everything to the writer: before anything else that a thread asks for."""
         with self._lock:
             drafts, self._drafts, self._bytes = self._drafts, [], 0
+            self._round += 1
         drafts.reverse()
         try:
             while drafts:
@@ -70,5 +80,6 @@ class Inbox:
 
     async def emit(self, draft: Draft) -> None:
         """Put an event behind all others, and wait for room."""
+        self.empty()
         self.check()
         await self._writer.emit(draft)
