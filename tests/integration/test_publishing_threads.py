@@ -13,7 +13,7 @@ from workers import OpenStreamSync, open_stream_sync
 from workers.publishing.background import Background
 
 #: So much that the next event finds no room and has to wait for the loop.
-MUCH = "x" * 262_000
+MUCH = "x" * (262_144 - len('""'))
 
 
 def flush(stream: OpenStreamSync) -> None:
