@@ -53,6 +53,11 @@ def _import(name: str) -> ModuleType:
         raise CannotLoad(f"The task module {name!r} imports {missing!r}, which is not installed here.") from error
     except CannotStart:
         raise
+    except SystemExit as error:
+        raise CannotLoad(
+            f"The task module {name!r} called sys.exit({error.code!r}). What a script does when it is run belongs "
+            'under `if __name__ == "__main__":`.'
+        ) from None
     except Exception as error:
         _log.exception("The task module %r could not be loaded", name)
         raise CannotLoad(f"The task module {name!r} raised {type(error).__name__}: {error}") from error

@@ -20,6 +20,7 @@ def _importable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "tasks_rival": TASK.format(name="good"),
         "tasks_none": "x = 1\n",
         "tasks_broken": "raise RuntimeError('no')\n",
+        "tasks_leaving": "raise SystemExit(0)\n",
         "tasks_needy": "import not_there_at_all\n",
         "tasks_wrong": 'from workers import task\n@task("wrong")\nasync def run() -> None: ...\n',
     }.items():
@@ -49,6 +50,7 @@ def test_a_task_that_a_module_imports_is_offered_once() -> None:
         (["tasks_needy"], "imports 'not_there_at_all', which is not installed"),
         (["tasks_none"], "holds no task functions"),
         (["tasks_broken"], "raised RuntimeError: no"),
+        (["tasks_leaving"], r"called sys.exit\(0\)"),
         (["tasks_wrong"], "Make its first parameter `ctx: Context`"),
         (["tasks_good", "tasks_rival"], "'good' is offered twice"),
     ],
