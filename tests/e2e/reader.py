@@ -84,7 +84,7 @@ class Reader:
         status = 0
         with suppress(httpx.HTTPError):
             async with (
-                httpx.AsyncClient(base_url=self.url, timeout=httpx.Timeout(5, read=60), trust_env=False) as http,
+                httpx.AsyncClient(base_url=self.url, timeout=httpx.Timeout(30, read=60), trust_env=False) as http,
                 http.stream("GET", self.path, headers=headers) as response,
             ):
                 status = response.status_code
