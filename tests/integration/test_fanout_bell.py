@@ -17,6 +17,7 @@ from server.streams.doorbell import Doorbells
 from server.streams.event import Draft, Event, normal_text
 from server.streams.keys import Keys
 from tests.support.log_hand import Hand, drafts
+from tests.support.waiting import wait_until
 
 TYPES = st.from_regex(r"[A-Za-z0-9._:-]{1,20}", fullmatch=True)
 
@@ -38,6 +39,7 @@ async def ear(redis_url: str, keys: Keys) -> AsyncIterator[Ear]:
     bells = Doorbells(client, home=keys.bell("home"))
     found = Ear(asyncio.Queue())
     running = asyncio.create_task(bells.run())
+    await wait_until(lambda: bells.is_connected, description="the doorbell is connected", timeout=20)
     for stream in ("chat", "tasks.a"):
         await bells.watch(keys.bell(stream), found.rings.put_nowait)
     yield found
