@@ -253,14 +253,6 @@ async def execute_packed(client: AsyncClient, commands: Sequence[Command]) -> li
     return replies
 
 
-def execute_sync(client: SyncClient, *command: str | bytes | float) -> Any:
-    """The same for threads."""
-    try:
-        return client.execute_command(*command)
-    except (RedisError, OSError) as error:
-        raise unavailable(error) from error
-
-
 def execute_many_sync(client: SyncClient, commands: Iterable[tuple[Any, ...]]) -> list[Any]:
     """Send commands in one round trip, for threads. Raises `LogUnavailable` if Redis does not answer.
 
@@ -300,13 +292,20 @@ def run_many_sync(client: SyncClient, given: Sequence[Call[T]]) -> list[T | LogU
     Where it refuses one, the result is that one's `LogUnavailable`.
     """
     replies = _pipelined(client, [("EVALSHA", call.script.sha, *call.tail()) for call in given])
-    found: list[T | LogUnavailable] = []
-    for call, reply in zip(given, replies, strict=True):
-        if isinstance(reply, NoScriptError):
-            found.append(run_sync(client, call))
-        else:
-            found.append(unavailable(reply) if isinstance(reply, RedisError) else call.parse(reply))
-    return found
+    unknown = [place for place, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+    if unknown:  # each script is sent whole once; what follows in the same trip finds it known
+        sent: set[str] = set()
+        commands: list[tuple[Any, ...]] = []
+        for call in [given[place] for place in unknown]:
+            script, is_known = call.script, call.script.sha in sent
+            commands.append((("EVALSHA", script.sha) if is_known else ("EVAL", script.text)) + call.tail())
+            sent.add(script.sha)
+        for place, reply in zip(unknown, _pipelined(client, commands), strict=True):
+            replies[place] = reply
+    return [
+        unavailable(reply) if isinstance(reply, RedisError) else call.parse(reply)
+        for call, reply in zip(given, replies, strict=True)
+    ]
 
 
 def unavailable(error: Exception) -> LogUnavailable:

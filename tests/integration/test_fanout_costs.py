@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import pytest
 
 from server.fanout import Start
+from server.fanout.tail import Tail
+from server.streams.calls import Snapshot
 from server.streams.connections import execute
 from server.streams.ids import ORIGIN, EventId
 from server.streams.keys import Keys
@@ -26,6 +29,39 @@ async def scripts_run(hand: Hand) -> int:
     """How many scripts Redis has run."""
     found = await execute(hand.client, "INFO", "commandstats")
     return sum(found.get(name, {"calls": 0})["calls"] for name in ("cmdstat_evalsha", "cmdstat_eval"))
+
+
+async def swept_logs(hand: Hand) -> int:
+    """How many logs sweeps have asked for their end."""
+    return (await execute(hand.client, "INFO", "commandstats"))["cmdstat_xrange"]["calls"]
+
+
+class Looks:
+    """Reads of the log that go into looks at `chat`, with something done while each is under way."""
+
+    def __init__(
+        self, side: LiveSide, monkeypatch: pytest.MonkeyPatch, during: Callable[[int], Awaitable[None]]
+    ) -> None:
+        """`during` is given the number of the read, from 1."""
+        self.count = 0
+        self._side = side
+        self._read = side.log.read
+        self._during = during
+        monkeypatch.setattr(side.log, "read", self._slow_read)
+
+    @property
+    def tail(self) -> Tail:
+        return self._side.hub._watches["chat", False].tail
+
+    async def rung(self, count: int) -> None:
+        """Wait until the tail has heard so many rings."""
+        await wait_until(lambda: self.tail._rings >= count, description=f"{count} rings came during the look")
+
+    async def _slow_read(self, *args: Any, **options: Any) -> Snapshot:
+        self.count += 1
+        found = await self._read(*args, **options)
+        await self._during(self.count)
+        return found
 
 
 async def test_live_events_reach_any_number_of_readers_without_a_read(hand: Hand, side: LiveSide):
@@ -70,24 +106,16 @@ async def test_a_stream_that_flows_while_it_is_looked_at_is_caught_up_with_by_on
 ):
     """What rings during a look is held, so that a stream that never pauses is not read for ever."""
     await hand.publish("chat", numbered(0, 0), token="0")
-    read, reads = side.log.read, 0
 
-    async def slow_read(*args: object, **options: object) -> object:
-        nonlocal reads
-        reads += 1
-        found = await read(*args, **options)  # type: ignore[arg-type]
-        for number in range(2 * reads - 1, 2 * reads + 1):
+    async def append_two(number_of_look: int) -> None:
+        for number in range(2 * number_of_look - 1, 2 * number_of_look + 1):
             await hand.publish("chat", numbered(number, number), token=str(number))
-        await wait_until(lambda: tail()._rings >= 2 * reads, description="both rings came during the look")
-        return found
+        await looks.rung(2 * number_of_look)
 
-    def tail():
-        return side.hub._watches["chat", False].tail
-
-    monkeypatch.setattr(side.log, "read", slow_read)
+    looks = Looks(side, monkeypatch, append_two)
     reader = await side.read("chat")
     await until_seen([reader], 2)
-    assert (reads, reader.sequences) == (1, [0, 1, 2])
+    assert (looks.count, reader.sequences) == (1, [0, 1, 2])
 
 
 async def test_a_stream_that_rings_is_not_swept_and_one_that_falls_silent_is(redis_url: str, keys: Keys, hand: Hand):
@@ -99,9 +127,9 @@ async def test_a_stream_that_rings_is_not_swept_and_one_that_falls_silent_is(red
         await until_seen([reader], 1)
 
         async def swept() -> int:
-            before = (await execute(hand.client, "INFO", "commandstats"))["cmdstat_xrange"]["calls"]
+            before = await swept_logs(hand)
             await side.hub._sweep()
-            return (await execute(hand.client, "INFO", "commandstats"))["cmdstat_xrange"]["calls"] - before
+            return await swept_logs(hand) - before
 
         assert await swept() == 0
         assert await swept() == 1
@@ -138,10 +166,10 @@ async def test_an_idle_sweep_reads_no_events(redis_url: str, keys: Keys, hand: H
         reader = await side.read("chat")
         await until_seen([reader], 0)
         before = await scripts_run(hand)
-        swept = (await execute(hand.client, "INFO", "commandstats"))["cmdstat_xrange"]["calls"]
+        swept = await swept_logs(hand)
 
         async def many_sweeps() -> bool:
-            return (await execute(hand.client, "INFO", "commandstats"))["cmdstat_xrange"]["calls"] > swept + 10
+            return await swept_logs(hand) > swept + 10
 
         await wait_until(many_sweeps, description="ten sweeps")
         assert await scripts_run(hand) == before
@@ -150,21 +178,13 @@ async def test_an_idle_sweep_reads_no_events(redis_url: str, keys: Keys, hand: H
 async def test_a_ring_that_overtakes_a_look_leaves_no_hole(hand: Hand, side: LiveSide, monkeypatch: pytest.MonkeyPatch):
     """Rule 4 of the tail: the look began before the ring, so it must be made again."""
     await hand.publish("chat", numbered(0, 0), token="0")
-    read = side.log.read
-    overtaken = asyncio.Event()
 
-    async def slow_read(*args: object, **options: object) -> object:
-        found = await read(*args, **options)  # type: ignore[arg-type]
-        if not overtaken.is_set():
-            overtaken.set()
+    async def append_once(number_of_look: int) -> None:
+        if number_of_look == 1:
             await hand.publish("chat", numbered(1, 2), token="1")
-            await wait_until(lambda: tail()._rings > 0, description="the ring came while the look was under way")
-        return found
+            await looks.rung(1)
 
-    def tail():
-        return side.hub._watches["chat", False].tail
-
-    monkeypatch.setattr(side.log, "read", slow_read)
+    looks = Looks(side, monkeypatch, append_once)
     reader = await side.read("chat")
     await until_seen([reader], 2)
     assert reader.sequences == [0, 1, 2]
@@ -175,22 +195,14 @@ async def test_more_rings_than_are_held_cost_one_more_look_and_no_event(
 ):
     monkeypatch.setattr("server.fanout.tail._MAX_HELD", 3)
     await hand.publish("chat", numbered(0, 0), token="0")
-    read, reads = side.log.read, 0
 
-    async def slow_read(*args: object, **options: object) -> object:
-        nonlocal reads
-        reads += 1
-        found = await read(*args, **options)  # type: ignore[arg-type]
-        if reads == 1:
+    async def append_five(number_of_look: int) -> None:
+        if number_of_look == 1:
             for number in range(1, 6):
                 await hand.publish("chat", numbered(number, number), token=str(number))
-            await wait_until(lambda: tail()._rings >= 5, description="the rings came during the look")
-        return found
+            await looks.rung(5)
 
-    def tail():
-        return side.hub._watches["chat", False].tail
-
-    monkeypatch.setattr(side.log, "read", slow_read)
+    looks = Looks(side, monkeypatch, append_five)
     reader = await side.read("chat")
     await until_seen([reader], 5)
-    assert (reads, reader.sequences, tail()._held) == (2, [0, 1, 2, 3, 4, 5], [])
+    assert (looks.count, reader.sequences, looks.tail._held) == (2, [0, 1, 2, 3, 4, 5], [])
