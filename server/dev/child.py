@@ -96,7 +96,10 @@ class Child:
             await self._attend(process)
         finally:
             _signal_group(process, signal.SIGKILL)
-        return await process.wait()
+            # Also when this is cancelled: a loop that closes before the kernel has told the end would leave a
+            # process that nobody has waited for.
+            code = await process.wait()
+        return code
 
     async def _attend(self, process: asyncio.subprocess.Process) -> None:
         """Show its lines until it has ended; pass the wish to stop on to it."""
