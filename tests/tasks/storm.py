@@ -12,7 +12,7 @@ import time
 from functools import cache
 from typing import Any
 
-from server.streams.connections import AsyncClient, SyncClient, connect, connect_sync, execute, execute_sync
+from server.streams.connections import AsyncClient, SyncClient, connect, connect_sync, execute, execute_many_sync
 from workers import Context, SyncContext, task
 
 #: KEYS 1 store, 2 journal. ARGV 1 fence, 2 attempt, 3 what is written. Reply 1 if it was taken.
@@ -48,7 +48,7 @@ def storm_in_thread(ctx: SyncContext, steps: int, pause_ms: int) -> dict[str, An
     """The same from a thread."""
     ctx.emit("worker", {"pid": os.getpid()})
     for step in range(steps):
-        execute_sync(_store_for_threads(), *_write(ctx, step))
+        execute_many_sync(_store_for_threads(), [_write(ctx, step)])
         ctx.emit("step", {"step": step})
         time.sleep(pause_ms / 1000)
     return {"fence": ctx.fence}
