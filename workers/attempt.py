@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from server.streams.calls import Call, Postponed, Renewal, Reply
 from server.streams.connections import AsyncClient, run
 from server.streams.dead_letters import DeadLetters
 from server.streams.errors import Fenced, InvalidInput, LogUnavailable
+from server.streams.jitter import jitter
 from server.streams.keys import Keys
 from server.streams.lane import Lane
 from server.streams.lease import Lease, boot_seconds
@@ -46,7 +46,7 @@ _Left = TypeVar("_Left", Reply, Postponed)
 _AFTERGLOW_SECONDS: Final = 3.0
 #: Handing back must fit between a drain's deadline and the kill that supervisors send after it.
 _HAND_BACK_GRACE_SECONDS: Final = 2.0
-#: A function that blocks the event loop cannot be ended by its timeout. So much later its lease is renewed no more.
+#: A function that blocks the event loop cannot be ended by its timeout. So much later the task is given away.
 _BLOCKED_SECONDS: Final = STOP_GRACE_SECONDS + 5.0
 
 
@@ -133,6 +133,7 @@ class Attempt:
             self._heed,
             # Once the function is over nothing hangs, however long Redis keeps us from saying so.
             lambda: None if self._is_ending else hangs_at,
+            self._give_away(),
         )
         async with self._writer, self._news:
             self._shared.keeper.hold(held)
@@ -148,6 +149,13 @@ class Attempt:
                 await on_ended()
             if end is not None:
                 await self._settle(end, is_told=is_told)
+
+    def _give_away(self) -> Call[Renewal] | None:
+        if self._definition.policy.timeout is None:
+            return None
+        failure = of_timeout(self._definition.policy)
+        nonce, may_retry = self._claim.nonce, failure.is_retryable
+        return calls.overdue(self._shared.keys, self._task_id, nonce=nonce, error=failure.text, may_retry=may_retry)
 
     async def _run_function(self) -> tuple[Status, str] | None:
         """The end that was written; None if the task was handed back. Raises `Fenced`."""
@@ -200,7 +208,7 @@ class Attempt:
     async def _postpone(self, failure: Failure) -> tuple[Status, str] | None:
         """Hand the task back for another attempt after a pause."""
         record = self._claim.record
-        delay_ms = int(1000 * self._definition.policy.backoff.seconds(record.spent, random.random()))
+        delay_ms = int(1000 * self._definition.policy.backoff.seconds(record.spent, jitter.random()))
         call = calls.retry(
             self._shared.keys,
             self._task_id,
@@ -232,7 +240,7 @@ class Attempt:
             )
         if stop is _Stop.TIMEOUT:
             return await self._fail(of_timeout(self._definition.policy))
-        if stop is not _Stop.HAND_BACK:
+        if self._stop is not _Stop.HAND_BACK:  # perhaps cancelled while it was given time to leave
             return await self._finish(Status.CANCELLED, "{}")
         if not self._claim.record.may_lose_worker:
             return await self._fail(Failure("The worker was shut down before the task had ended.", "worker_lost"))
@@ -298,7 +306,9 @@ class Attempt:
         )
 
     def _ask(self, stop: _Stop) -> None:
-        if self._stop is None or stop is _Stop.FENCE:
+        # A cancelled task is over, whatever else its worker was about to do with it.
+        is_stronger = stop is _Stop.FENCE or (stop is _Stop.CANCEL and self._stop is _Stop.HAND_BACK)
+        if self._stop is None or is_stronger:
             self._stop = stop
         self._turn.set()
 

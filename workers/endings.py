@@ -41,7 +41,8 @@ class Failure:
 def of_result(result: object, *, max_bytes: int) -> Success | Failure:
     """The outcome of a function that returned. What JSON cannot hold would be returned again by another attempt."""
     try:
-        return Success(check_size(encode_json({"result": result}, what="The result"), max_bytes=max_bytes))
+        data = encode_json({"result": result}, what="The result")
+        return Success(check_size(data, max_bytes=max_bytes, what="The result"))
     except TooLarge as error:
         return Failure(str(error), "result_too_large")
     except InvalidInput as error:

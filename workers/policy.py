@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import inf
-from typing import Final, Literal, TypeVar, cast, get_args
+from typing import Final, Literal, TypeGuard, TypeVar, cast, get_args
 
 from server.streams.errors import InvalidInput
 from server.streams.names import parse_queue_name
@@ -122,7 +122,9 @@ def _backoff(value: object) -> Backoff:
     if value is None:
         return Backoff()
     if isinstance(value, Backoff):
-        if value.first >= 0 and value.factor >= 1 and 0 <= value.longest < inf:
+        parts = (value.first, value.factor, value.longest)
+        are_numbers = all(_is_number(part) for part in parts)
+        if are_numbers and value.first >= 0 and value.factor >= 1 and 0 <= value.longest < inf:
             return value
         raise ValueError(f"backoff is {value!r}. Use a first pause of 0 or more, a factor of 1 or more, and an end.")
     if value == 0 and not isinstance(value, bool):
@@ -132,9 +134,13 @@ def _backoff(value: object) -> Backoff:
 
 
 def _seconds(name: str, value: object, hint: str) -> float:
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < inf:
+    if _is_number(value) and 0 < value < inf:
         return value
     raise ValueError(f"{name} is {value!r}. Use {hint}.")
+
+
+def _is_number(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _one_of(name: str, value: object, known: tuple[T, ...]) -> T:

@@ -33,8 +33,9 @@ Theory of operation
    tasks share round trips: one by one, each of a thousand would wait once more until a busy event loop lets go of the
    interpreter, and the last ones would come too late. One that Redis refuses does not keep the others from theirs.
 9. A function that blocks the event loop for ever cannot be stopped from inside the process, and rule 3 would keep its
-   lease for ever too. So the lease of an attempt with a timeout is let go some seconds after it, and another worker
-   takes the task over. This one is fenced if it ever wakes up; the other tasks on its loop are lost with it.
+   lease for ever too. So an attempt that outlasts its timeout by some seconds is given away by this thread, which also
+   notes why: whoever takes the task over, or ends it, says "timeout" and not that a worker was lost. This one is fenced
+   if it ever wakes up; the other tasks on its loop hang as long as it does.
 """
 
 from __future__ import annotations
@@ -75,8 +76,9 @@ class Held:
     stored: Callable[[], EventId]
     #: Told on the event loop what a renewal found, unless all is well.
     heed: Callable[[Renewal], None]
-    #: When renewing ends, by the lease's clock: an attempt that outlasts its timeout blocks the event loop (rule 9).
+    #: When the task is given away, by the lease's clock, and how: its attempt blocks the event loop (rule 9).
     until: Callable[[], float | None] = lambda: None
+    give_away: Call[Renewal] | None = None
 
     @property
     def task_id(self) -> str:
@@ -143,8 +145,8 @@ class LeaseKeeper:
         refusals: list[LogUnavailable] = []
         for start in range(0, len(everything), _PER_TRIP):
             asked_at = boot_seconds()
-            some = [held for held in everything[start : start + _PER_TRIP] if not self._hangs(held, asked_at)]
-            renewals = run_many_sync(self._client, [self._call(held) for held in some])
+            some = everything[start : start + _PER_TRIP]
+            renewals = run_many_sync(self._client, [self._call(held, asked_at) for held in some])
             renewed: list[Held] = []
             for held, renewal in zip(some, renewals, strict=True):
                 if isinstance(renewal, LogUnavailable):
@@ -156,21 +158,20 @@ class LeaseKeeper:
         if refusals:
             raise refusals[0]
 
-    def _hangs(self, held: Held, now: float) -> bool:
-        until = held.until()
-        if until is None or now <= until:
-            return False
-        self.drop(held)
-        _log.error("Task %s hangs past its timeout; its lease is renewed no more", held.task_id)
-        return True
-
     def _note(self, held: Held, renewal: Renewal, *, asked_at: float) -> None:
         if renewal.outcome == "renewed":
             held.lease.renewed(asked_at=asked_at)
+        elif renewal.outcome == "overdue":
+            self.drop(held)
+            held.lease.end()
+            _log.error("Task %s hangs past its timeout; it is given to another worker", held.task_id)
         if renewal != _ALL_IS_WELL and self._loop is not None:
             self._loop.call_soon_threadsafe(held.heed, renewal)
 
-    def _call(self, held: Held) -> Call[Renewal]:
+    def _call(self, held: Held, now: float) -> Call[Renewal]:
+        until = held.until()
+        if held.give_away and until is not None and now > until:
+            return held.give_away
         return calls.renew(
             self._keys,
             held.task_id,

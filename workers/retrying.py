@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
 from server.streams.errors import LogUnavailable
+from server.streams.jitter import jitter
 
 T = TypeVar("T")
 
@@ -17,7 +17,7 @@ _BACKOFF_SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
 
 def backoff_seconds(failures: int) -> float:
     """How long to wait after that many failures in a row, jittered."""
-    return _BACKOFF_SECONDS[min(failures, len(_BACKOFF_SECONDS)) - 1] * random.uniform(0.7, 1.3)
+    return _BACKOFF_SECONDS[min(failures, len(_BACKOFF_SECONDS)) - 1] * jitter.uniform(0.7, 1.3)
 
 
 async def until_answered(step: Callable[[], Awaitable[T]]) -> T:

@@ -282,22 +282,24 @@ class Worker:
     async def _drain(self) -> None:
         if len(self._slots):
             _log.info("Finishing %d task(s), for %g s at most", len(self._slots), self._options.drain_seconds)
-        await self._wait_for_handlers(self._options.drain_seconds)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._options.drain_seconds) as self._deadline:
+                await self._no_handlers()
+        self._deadline = None  # handing back is not hurried: what is left half-done waits for a lease to run out
         for attempt in tuple(self._attempts):
             attempt.hand_back()
-        await self._wait_for_handlers(_HAND_BACK_SECONDS)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_HAND_BACK_SECONDS):
+                await self._no_handlers()
         left = list(self._handlers.values())
         for handler in left:
             handler.cancel()
         if left:  # bounded: what still tells news to a frozen Redis must not outlive the supervisor's patience
             await asyncio.wait(left, timeout=_LEAVE_SECONDS)
 
-    async def _wait_for_handlers(self, seconds: float) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds) as self._deadline:
-                while self._handlers:
-                    await asyncio.wait(set(self._handlers.values()))
-        self._deadline = None
+    async def _no_handlers(self) -> None:
+        while self._handlers:
+            await asyncio.wait(set(self._handlers.values()))
 
     async def _leave(self) -> None:
         with suppress(LogUnavailable, TimeoutError):

@@ -50,6 +50,8 @@ class Screen:
                     self.note(_attempt(attempt, data))
             case "gap", _:
                 self.note(f"events are missing here: {received.data}")
+            case "stalled", {"reason": "retry", "error": str() as error, "not_before": str() as not_before}:
+                self.note(f"the attempt failed: {error} It is tried again at {not_before}")
             case "stalled", _:
                 self.note("its worker is silent; waiting for it or another one")
             case (("position" | "heartbeat" | "open" | "checkpoint"), _):

@@ -13,6 +13,7 @@ from typing import Any, Final
 from server.streams.event import Event
 from server.streams.ids import EventId
 from server.streams.records import rfc3339
+from server.streams.sign import Pause
 
 _ID_LINE: Final = b"id: "
 HEARTBEAT_COMMENT: Final = b": heartbeat\n\n"
@@ -51,9 +52,12 @@ def gap_frame(stream: str, *, requested: EventId | None, resumed_at: EventId | N
     )
 
 
-def stalled_frame(stream: str, *, since_ms: int) -> bytes:
-    """Tells the reader that nobody is known to write the task since then."""
-    return _told("stalled", {"stream": stream, "since": rfc3339(str(since_ms))})
+def stalled_frame(stream: str, *, since_ms: int, pause: Pause | None = None) -> bytes:
+    """Tells the reader that nobody is known to write the task since then: its worker is missed, or it pauses."""
+    told: dict[str, Any] = {"stream": stream, "since": rfc3339(str(since_ms)), "reason": "worker_lost"}
+    if pause:
+        told |= {"reason": "retry", "error": pause.error, "not_before": rfc3339(str(pause.not_before_ms))}
+    return _told("stalled", told)
 
 
 def attempt_frame(data: str) -> bytes:

@@ -1,6 +1,7 @@
 """Whether the writer of a watched task still lives: what a reader is told by `stalled`.
 
-A server's heartbeats say nothing of the worker, and a dead worker says nothing at all. So each watched task's record is
+A server's heartbeats say nothing of the worker, and a dead worker says nothing at all; nor does anybody between a
+failed attempt and the next one, which may be a long pause. So each watched task's record is
 looked at once more when its lease should have run out, and once per lease otherwise: a few hundred records a second
 for thousands of streams, some in one round trip. Nothing is judged before this process has been in touch with Redis for
 one lease: after an outage every lease has run out, and every worker lives (docs/protocol.md, "Claims, leases, ends").
@@ -11,12 +12,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from server.streams.contact import Contact
 from server.streams.errors import LogUnavailable
-from server.streams.log import Log, Sign
+from server.streams.log import Log
 from server.streams.records import Status
+from server.streams.sign import Pause, Sign
 
 _log = logging.getLogger(__name__)
 
@@ -27,34 +30,44 @@ _MARGIN_SECONDS: Final = 0.05
 _NEVER: Final = float("inf")
 
 
+@dataclass(frozen=True, slots=True)
+class Stall:
+    """Why nobody writes a task that has begun and not ended."""
+
+    #: Ms since epoch.
+    since_ms: int
+    #: Its attempt failed, and another follows; None if its worker is missed.
+    pause: Pause | None = None
+
+
 class Life:
     """What is known of one task's writer. Pure; times are those of the event loop."""
 
-    __slots__ = ("_lease_seconds", "look_at", "stalled_since_ms")
+    __slots__ = ("_lease_seconds", "look_at", "stall")
 
     def __init__(self, lease_seconds: float) -> None:
         self._lease_seconds = lease_seconds
         #: When the record is to be looked at; never before it has been seen at all.
         self.look_at = _NEVER
-        #: When the lease ran out of the writer that is missed, ms since epoch; None while nobody is missed.
-        self.stalled_since_ms: int | None = None
+        #: What readers are told; None while somebody is at work, or need not be.
+        self.stall: Stall | None = None
 
     def note(self, sign: Sign | None, *, now: float, may_judge: bool) -> bool:
         """Take in what the record says; returns whether readers have to be told something else than before."""
-        before = self.stalled_since_ms
+        before = self.stall
         self.look_at = now + self._lease_seconds
         if sign is None or sign.status is not Status.RUNNING:
-            self.stalled_since_ms = None
+            self.stall = Stall(sign.pause.since_ms, sign.pause) if sign and sign.pause else None
             if sign is not None and sign.status.is_ended:
                 self.look_at = _NEVER
         elif sign.left_ms > 0:
-            self.stalled_since_ms = None
+            self.stall = None
             self.look_at = now + sign.left_ms / 1000 + _MARGIN_SECONDS
         elif may_judge:
-            self.stalled_since_ms = sign.lease_until_ms
+            self.stall = Stall(sign.lease_until_ms)
         else:
             self.look_at = now
-        return self.stalled_since_ms != before
+        return self.stall != before
 
 
 class Watched(Protocol):

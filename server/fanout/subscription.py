@@ -39,6 +39,7 @@ from server.fanout.frames import (
     stalled_frame,
     with_prefix,
 )
+from server.fanout.life import Stall
 from server.fanout.looks import Look
 from server.fanout.outlet import Outlet, Pull
 from server.fanout.start import Pace, Start
@@ -127,7 +128,7 @@ class Subscription:
         self._lost_since: float | None = None
         self._told_gap_at: EventId | None = None
         #: Since when the writer is missed, as the reader was last told.
-        self._told_stall: int | None = None
+        self._told_stall: Stall | None = None
         #: Whether the cursor lies outside the window, so that rings alone do not tell what becomes of it.
         self._is_unsure = False
 
@@ -196,7 +197,7 @@ class Subscription:
 
     @property
     def is_sure(self) -> bool:
-        return not self._is_unsure and self._told_stall == self._tail.life.stalled_since_ms
+        return not self._is_unsure and self._told_stall == self._tail.life.stall
 
     def fail(self) -> None:
         """See `Resting`."""
@@ -338,10 +339,10 @@ class Subscription:
         if self._sent_at is None:
             return self._position()
         # Behind everything that was written before: an event after it would say that all is well again.
-        if self._told_stall != (stalled := self._tail.life.stalled_since_ms):
-            self._told_stall = stalled
-            if stalled is not None:
-                return stalled_frame(self._tail.stream, since_ms=stalled)
+        if self._told_stall != (stall := self._tail.life.stall):
+            self._told_stall = stall
+            if stall is not None:
+                return stalled_frame(self._tail.stream, since_ms=stall.since_ms, pause=stall.pause)
         if monotonic() < self._sent_at + self._pace.heartbeat * (1 - _HEARTBEAT_SPREAD):
             return b""
         return HEARTBEAT_EVENT if self._start.heartbeat_events else HEARTBEAT_COMMENT

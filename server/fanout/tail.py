@@ -33,16 +33,17 @@ from typing import Final, Protocol
 from server.fanout.bell import parse_ring
 from server.fanout.continuity import Gap, State, Verdict, follows, judge_log, judge_standing
 from server.fanout.frames import event_frame
-from server.fanout.life import Life
+from server.fanout.life import Life, Stall
 from server.fanout.looks import Look, Looks
 from server.fanout.standing import Standing
 from server.fanout.window import Block, Window
 from server.streams.calls import Snapshot
 from server.streams.event import Event
 from server.streams.ids import ORIGIN, EventId
-from server.streams.log import Log, Sign
+from server.streams.log import Log
 from server.streams.names import task_of_stream
-from server.streams.records import StreamRecord
+from server.streams.records import Status, StreamRecord
+from server.streams.sign import Sign
 
 #: Events per read: few enough that reading a page does not hold up Redis or the loop for more than some milliseconds.
 _PAGE_EVENTS: Final = 256
@@ -239,10 +240,14 @@ class Tail:
         return look
 
     def _note_life(self, record: StreamRecord, now_ms: int) -> None:
+        now = asyncio.get_running_loop().time()
+        if record.status is Status.PENDING:
+            self.life.look_at = now  # whether it waits to begin or to be tried again the page of a log does not tell
+            return
         sign = Sign(record.status, record.lease_until_ms, record.lease_until_ms - now_ms)
         # Who is missed is not decided here, but by who knows for how long Redis has been there.
-        is_known = self.life.stalled_since_ms == sign.lease_until_ms
-        if self.life.note(sign, now=asyncio.get_running_loop().time(), may_judge=is_known):
+        is_known = self.life.stall == Stall(sign.lease_until_ms)
+        if self.life.note(sign, now=now, may_judge=is_known):
             self.wake()
 
     async def _read(self, cursor: EventId) -> Snapshot:

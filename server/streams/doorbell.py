@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections.abc import Callable
 from time import monotonic
 from typing import Any, Final, NoReturn
@@ -18,6 +17,7 @@ from typing import Any, Final, NoReturn
 from redis.exceptions import RedisError
 
 from server.streams.connections import AsyncClient
+from server.streams.jitter import jitter
 from server.streams.push import PushConnection, open_push
 from server.streams.watches import Listener, Watches
 
@@ -109,7 +109,7 @@ class Doorbells:
                 if self._failures == 1:
                     _log.warning("The doorbell lost Redis: %s", error or type(error).__name__)
             pause = _BACKOFF_SECONDS[min(self._failures, len(_BACKOFF_SECONDS)) - 1]
-            await asyncio.sleep(pause * random.uniform(0.7, 1.3))
+            await asyncio.sleep(pause * jitter.uniform(0.7, 1.3))
 
     async def _listen_once(self) -> None:
         push = await open_push(self._client, ring=self._watches.ring, answer=self._answer)

@@ -81,7 +81,10 @@ def draft(event_type: str, data: object, *, max_bytes: int) -> Draft:
     `data` becomes compact JSON. Raises `InvalidInput` for a reserved or malformed type and for data that JSON cannot
     hold, `TooLarge` above `max_bytes` of UTF-8.
     """
-    _check_emitted(event_type)
+    try:
+        _check_emitted(event_type)
+    except TypeError:  # not even text; to look before would cost every event
+        raise _not_a_type(event_type) from None
     return Draft(event_type, check_size(encode_json(data, what=f"The data of {event_type!r}"), max_bytes=max_bytes))
 
 
@@ -96,16 +99,28 @@ def check_type(event_type: str) -> str:
     """Return the type if readers accept it; raise `InvalidInput` otherwise."""
     if _TYPE.fullmatch(event_type):
         return event_type
-    raise InvalidInput(f"{event_type[:64]!r} is not an event type. Use 1 to 128 of A-Z a-z 0-9 . _ : -")
+    raise _not_a_type(event_type)
 
 
-def check_size(data: str, *, max_bytes: int) -> str:
+def _not_a_type(found: object) -> InvalidInput:
+    shown = repr(found[:64] if isinstance(found, str) else found)
+    return InvalidInput(f"{shown:.80} is not an event type. Use 1 to 128 of A-Z a-z 0-9 . _ : -")
+
+
+def check_text(found: object, *, what: str) -> str:
+    """Return what is text; raise `InvalidInput`, naming `what`, for anything else that a caller passed instead."""
+    if isinstance(found, str):
+        return found
+    raise InvalidInput(f"{what} is {found!r:.80}, which is no text. Use str().")
+
+
+def check_size(data: str, *, max_bytes: int, what: str = "The event's data") -> str:
     """Return the data if it fits; raise `TooLarge` otherwise."""
     size = len(data) if data.isascii() else len(data.encode())
     if size <= max_bytes:
         return data
     raise TooLarge(
-        f"The event's data is {size} bytes; the limit is {max_bytes} (REPRISE_MAX_EVENT_BYTES). "
+        f"{what} is {size} bytes; the limit is {max_bytes} (REPRISE_MAX_EVENT_BYTES). "
         "Split it, or store it elsewhere and send a link."
     )
 

@@ -26,7 +26,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import random
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol
@@ -35,6 +34,7 @@ from server.streams.bulk import Done, ScriptMissing
 from server.streams.calls import Call
 from server.streams.connections import Command
 from server.streams.errors import LogUnavailable
+from server.streams.jitter import jitter
 
 _log = logging.getLogger(__name__)
 
@@ -228,4 +228,4 @@ class Lane:
         """Pause before the next dialling; not after the end, whose cancellation dialling may lose (bpo-37658)."""
         if not self._is_closed:
             pause = _BACKOFF_SECONDS[min(failures, len(_BACKOFF_SECONDS)) - 1]
-            await asyncio.sleep(pause * random.uniform(0.7, 1.3))
+            await asyncio.sleep(pause * jitter.uniform(0.7, 1.3))

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from abc import ABC, abstractmethod
 from typing import Any, Final, Protocol
 
 from server.streams.calls import Call
 from server.streams.errors import LogUnavailable
+from server.streams.jitter import jitter
 from server.streams.lane import MAX_UNSENT_BYTES, Lane
 
 _log = logging.getLogger(__name__)
@@ -164,7 +164,7 @@ class LaneWriter(ABC):
         self._failures += 1
         if self._failures == 1 and not is_told:
             _log.warning("The writer of %s waits: %s", self._title, error)
-        pause = _BACKOFF_SECONDS[min(self._failures, len(_BACKOFF_SECONDS)) - 1] * random.uniform(0.7, 1.3)
+        pause = _BACKOFF_SECONDS[min(self._failures, len(_BACKOFF_SECONDS)) - 1] * jitter.uniform(0.7, 1.3)
         self._pause = asyncio.get_running_loop().call_later(pause, self._go_on)
 
     def broke(self, error: Exception) -> None:

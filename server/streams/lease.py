@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from math import inf
 from typing import Final
 
 _CLOCK_ID: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
@@ -38,3 +39,7 @@ class Lease:
     def renewed(self, *, asked_at: float) -> None:
         """Note a renewal that Redis granted, sent at `asked_at` by this lease's clock."""
         self._asked_at = max(self._asked_at, asked_at)
+
+    def end(self) -> None:
+        """Note that the lease was given up."""
+        self._asked_at = -inf

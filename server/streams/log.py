@@ -6,10 +6,8 @@ Invariant: one publish takes effect once, however often it has to be sent; ids a
 from __future__ import annotations
 
 import asyncio
-import random
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from server.streams import calls
@@ -18,9 +16,10 @@ from server.streams.connections import AsyncClient, execute_many, execute_packed
 from server.streams.errors import Conflict, LogUnavailable, StreamClosed, StreamsError
 from server.streams.event import Draft
 from server.streams.ids import ORIGIN, EventId
+from server.streams.jitter import jitter
 from server.streams.keys import Keys
 from server.streams.names import task_of_stream
-from server.streams.records import Status
+from server.streams.sign import SIGN_FIELDS, Sign
 
 #: A token made here guards against our own repeats only; the caller's against the caller's, for a day.
 _OWN_TOKEN_MS: Final = 60_000
@@ -28,16 +27,6 @@ CALLER_TOKEN_MS: Final = 86_400_000
 _TRIES: Final = 5
 #: The end of a log that is not there.
 _NEVER: Final = str(ORIGIN).encode()
-
-
-@dataclass(frozen=True, slots=True)
-class Sign:
-    """What a task's record says of its writer."""
-
-    status: Status
-    lease_until_ms: int
-    #: Of the lease, by Redis' clock; 0 or less if it has run out.
-    left_ms: int
 
 
 class Log:
@@ -76,13 +65,10 @@ class Log:
     async def signs(self, streams: Sequence[str]) -> list[Sign | None]:
         """Whether the writers of these tasks' streams live, in one round trip. Raises `LogUnavailable`."""
         records = [self.keys.record(task_of_stream(stream) or "") for stream in streams]
-        commands = [("HMGET", record, "status", "lease_until") for record in records]
+        commands = [("HMGET", record, *SIGN_FIELDS) for record in records]
         (seconds, microseconds), *found = await execute_many(self._client, [("TIME",), *commands])
         now_ms = int(seconds) * 1000 + int(microseconds) // 1000
-        return [
-            Sign(Status(status.decode()), int(until or 0), int(until or 0) - now_ms) if status else None
-            for status, until in found
-        ]
+        return [Sign.decode(values, now_ms=now_ms) for values in found]
 
     async def publish(self, stream: str, drafts: Sequence[Draft], *, token: str | None = None) -> list[EventId]:
         """Append to a shared stream and return the ids.
@@ -119,7 +105,7 @@ class Log:
             except LogUnavailable:
                 if attempt == _TRIES:
                     raise
-                await asyncio.sleep(random.uniform(0.5, 1) * 0.05 * 2**attempt)
+                await asyncio.sleep(jitter.uniform(0.5, 1) * 0.05 * 2**attempt)
         raise AssertionError
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections.abc import Callable
 from time import time
 from typing import Final
@@ -19,6 +18,7 @@ from server.streams.connections import AsyncClient, redis_seconds
 from server.streams.dead_letters import DeadLetters
 from server.streams.delayed import due_at_ms, postpone
 from server.streams.errors import StreamsError
+from server.streams.jitter import jitter
 from server.streams.keys import Keys
 from server.streams.presence import Presence
 from server.streams.ready import enqueue_early, has_entry
@@ -62,7 +62,7 @@ class Reaper:
         """Reap for ever; a failed round is tried again, and logged unless the one before failed too."""
         is_waiting = False
         while True:
-            await asyncio.sleep(self._interval_seconds * random.uniform(0.5, 1.5))
+            await asyncio.sleep(self._interval_seconds * jitter.uniform(0.5, 1.5))
             try:
                 await self.reap_once()
                 is_waiting = False

@@ -220,13 +220,19 @@ class TaskRecord:
             "attempt": self.attempt,
             "progress": self.progress,
             "result": end.get("result") if self.status is Status.COMPLETED else None,
-            "error": end.get("error") if self.status is Status.FAILED else None,
+            "error": self._error(end),
             "not_before": rfc3339(self.values.get("not_before")) if self.status is Status.PENDING else None,
             "last_event_id": self.values.get("last_id"),
             "created_at": rfc3339(self.values.get("created_at")),
             "updated_at": rfc3339(self.values.get("updated_at")),
             "events_url": f"/tasks/{self.id}/events",
         }
+
+    def _error(self, end: dict[str, Any]) -> str | None:
+        """What the task failed with, or its last attempt while it waits for the next one."""
+        if self.status is Status.FAILED:
+            return end.get("error")
+        return self.values.get("last_error") if self.status is Status.PENDING else None
 
 
 def with_error(lines: str, *, attempt: int, error: str, code: str, at_ms: int) -> str:

@@ -33,7 +33,7 @@ async def test_readers_thrown_to_another_replica_every_200_ms_get_5000_events_on
     for reader in readers:
         assert_whole(reader.events, emitted=EVENTS)
         assert reader.statuses[-1] == 204
-        assert len(reader.statuses) > 25  # so often it was thrown
+        assert len(reader.statuses) > 12  # so often it was thrown
     assert served_by(proxy.log, path) == {"replica1", "replica2", "replica3"}
 
 

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 from server.fanout import Start
-from server.fanout.life import Life, LifeWatch
+from server.fanout.life import Life, LifeWatch, Stall
 from server.streams.connections import AsyncClient, execute
 from server.streams.errors import LogUnavailable
 from server.streams.keys import Keys
-from server.streams.log import Log, Sign
+from server.streams.log import Log
 from server.streams.records import Status, rfc3339
+from server.streams.sign import Pause, Sign
 from tests.support.live_side import Reader, live_side
 from tests.support.log_hand import LIFETIMES, Hand, drafts
 from tests.support.waiting import wait_until
@@ -33,7 +34,7 @@ async def test_readers_of_any_replica_are_told_once_when_the_lease_has_run_out(
             (stalled,) = await reader.until("stalled")
             assert not stalled.id
             until = (await hand.fields())["lease_until"]
-            assert json.loads(stalled.data) == {"stream": STREAM, "since": rfc3339(until)}
+            assert json.loads(stalled.data) == {"stream": STREAM, "since": rfc3339(until), "reason": "worker_lost"}
             assert reader.types[-2:] == ["t", "stalled"]
         late = await other.read(STREAM, start)
         await late.until("stalled")
@@ -60,6 +61,35 @@ async def test_it_is_told_again_when_the_next_worker_is_lost_too(redis_url: str,
         await hand.claimed(nonce="n2", lease_ms=600)
         await reader.until("stalled", count=2)
         assert reader.types == ["attempt", "stalled", "attempt", "stalled"]
+
+
+async def test_readers_are_told_why_a_task_pauses_and_until_when(redis_url: str, keys: Keys, hand: Hand):
+    await hand.running(lease_ms=20_000)
+    async with live_side(redis_url, keys) as side:
+        reader = await side.read(STREAM)
+        await reader.until("attempt")
+        postponed = await hand.retry(error="ValueError: no")
+        (told,) = await reader.until("stalled")
+        since = (await hand.fields())["updated_at"]
+        until = rfc3339(str(postponed.not_before_ms))
+        assert json.loads(told.data) == {
+            "stream": STREAM, "since": rfc3339(since), "reason": "retry", "error": "ValueError: no", "not_before": until
+        }  # fmt: skip
+        late = await side.read(STREAM)
+        await late.until("stalled")
+        await execute(hand.client, "HDEL", keys.record("a"), "not_before")
+        await hand.claimed(nonce="n2")
+        await reader.until("attempt", count=2)
+        assert reader.types == ["attempt", "stalled", "attempt"]
+
+
+def test_a_pause_is_over_when_an_attempt_begins():
+    life, pause = Life(15.0), Pause(1000, "E: no", 9000)
+    assert life.note(Sign(Status.PENDING, 0, -1, pause), now=0.0, may_judge=False)
+    assert life.stall == Stall(1000, pause)
+    assert not life.note(Sign(Status.PENDING, 0, -1, pause), now=1.0, may_judge=False)
+    assert life.note(Sign(Status.RUNNING, 20_000, 9000), now=2.0, may_judge=False)
+    assert life.stall is None
 
 
 async def test_a_renewed_lease_a_pending_and_an_ended_task_miss_nobody(redis_url: str, keys: Keys, hand: Hand):
@@ -90,7 +120,7 @@ async def test_nobody_is_missed_before_this_process_has_been_in_touch_for_a_leas
     )
     await watch.look_once()
     await watch.look_once()
-    assert (tail.wakes, tail.life.stalled_since_ms) == (0, None)
+    assert (tail.wakes, tail.life.stall) == (0, None)
 
 
 async def test_a_thousand_watched_tasks_take_a_look_each_per_lease_in_few_round_trips(
@@ -124,7 +154,7 @@ def test_what_the_record_says_of_the_writer(
 ):
     life = Life(15.0)
     changed = life.note(Sign(status, 1000, left_ms), now=100.0, may_judge=may_judge)
-    assert changed == is_stalled == (life.stalled_since_ms == 1000)
+    assert changed == is_stalled == (life.stall == Stall(1000))
     assert life.look_at == pytest.approx(100 + look_in)
 
 

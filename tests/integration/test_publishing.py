@@ -210,6 +210,8 @@ async def test_an_event_that_breaks_a_rule_is_refused_and_the_others_are_stored(
             await stream.emit("a\nb")
         with pytest.raises(InvalidInput, match="cannot be written as JSON"):
             await stream.emit("n", {1, 2})
+        with pytest.raises(InvalidInput, match="The error of a failed stream is 5, which is no text"):
+            await stream.fail(5)  # pyright: ignore[reportArgumentType]
         with pytest.raises(TooLarge, match="the limit is 10"):
             await stream.emit("n", "x" * 11)
         with pytest.raises(TooLarge, match="the limit is 10"):

@@ -8,7 +8,9 @@ import pytest
 from server.streams.connections import execute
 from server.streams.records import Status
 from tests.support.fault_proxy import FaultProxy
+from tests.support.waiting import wait_until
 from tests.support.working import Bench, WorkerProcess, working
+from tests.tasks.awkward import leaving
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -61,6 +63,18 @@ async def test_a_cancel_that_comes_while_a_task_is_handed_back_ends_it(redis_url
     assert await bench.types(task_id) == ["attempt", "waiting", "cancelled"]
     assert (await bench.updates(task_id))[-1]["status"] == "cancelled"
     assert await bench.queue_length() == 0
+
+
+async def test_a_task_cancelled_while_its_function_leaves_is_cancelled_also_where_it_must_not_run_twice(
+    redis_url: str, bench: Bench
+) -> None:
+    async with working(redis_url, lease_seconds=60) as worker:
+        task_id = await bench.create("leave_slowly", on_worker_lost="fail")
+        await bench.has_emitted(task_id, "waiting")
+        worker.stop()
+        await wait_until(lambda: task_id in leaving, description="the function is told to leave")
+        await bench.store.cancel(task_id)
+    assert (await bench.store.get(task_id)).status is Status.CANCELLED
 
 
 async def test_a_task_whose_hand_back_is_not_answered_is_put_back_all_the_same(redis_url: str, bench: Bench) -> None:
@@ -117,7 +131,7 @@ async def test_a_function_that_will_not_stop_does_not_keep_the_process(redis_url
     assert (await bench.store.get(task_id)).status is Status.PENDING
 
 
-async def test_an_idle_worker_leaves_within_a_second_and_takes_its_consumer_along(redis_url: str, bench: Bench) -> None:
+async def test_an_idle_worker_leaves_without_waiting_and_takes_its_consumer_along(redis_url: str, bench: Bench) -> None:
     with WorkerProcess(redis_url) as worker:
         await worker.says("is ready")
         await bench.end(await bench.create("tell_attempt"))

@@ -57,7 +57,7 @@ async def test_between_two_attempts_a_task_is_pending_and_waits_for_its_time(ben
     task_id = await bench.create("fail_slowly")
     record = await _postponed(bench, task_id)
     assert record.as_json()["not_before"] > record.as_json()["updated_at"]
-    assert record.as_json()["status"] == "pending"
+    assert (record.as_json()["status"], record.as_json()["error"]) == ("pending", "LookupError: no")
     assert await bench.queue_length() == 0
     assert (await bench.updates(task_id, stream="system"))[-1]["status"] == "pending"
     assert (await bench.store.cancel(task_id)).status is Status.CANCELLED
@@ -105,7 +105,9 @@ async def test_a_task_that_blocks_its_worker_past_its_timeout_is_taken_over(redi
             record = await bench.end(task_id, timeout=25)
         assert blocked.has_said("hangs past its timeout")
     assert (record.status, record.attempt) == (Status.COMPLETED, 2)
-    assert (await bench.datas(task_id, "attempt"))[1]["reason"] == "worker_lost"
+    again = (await bench.datas(task_id, "attempt"))[1]
+    assert (again["reason"], again["error"]) == ("retry", "The attempt took longer than its timeout of 0.5 s.")
+    assert [each["code"] for each in record.errors] == ["timeout"]
 
 
 async def test_a_task_that_must_not_run_twice_fails_with_its_worker(redis_url: str, bench: Bench) -> None:

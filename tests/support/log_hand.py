@@ -136,6 +136,10 @@ class Hand:
         call = calls.renew(self.keys, task_id, nonce=nonce, lease_ms=lease_ms, lifetimes=LIFETIMES, stored=stored)
         return await self.run(call)
 
+    async def overdue(self, task_id: str = "a", *, nonce: str = "n1", may_retry: bool = True) -> Renewal:
+        call = calls.overdue(self.keys, task_id, nonce=nonce, error="it hung", may_retry=may_retry)
+        return await self.run(call)
+
     async def release(self, task_id: str = "a", *, nonce: str = "n1") -> Reply:
         return await self.run(calls.release(self.keys, task_id, nonce=nonce))
 

@@ -48,6 +48,21 @@ async def ignore_cancellation(ctx: Context, seconds: float = 3.0) -> None:
             continue
 
 
+#: Ids of the tasks whose function was told to leave, and takes its time.
+leaving: list[str] = []
+
+
+@task("leave_slowly")
+async def leave_slowly(ctx: Context) -> None:
+    """Take a second to leave."""
+    await ctx.emit("waiting")
+    try:
+        await asyncio.Event().wait()
+    finally:
+        leaving.append(ctx.task_id)
+        await asyncio.sleep(1)
+
+
 @task("block_loop")
 async def block_loop(ctx: Context, seconds: float) -> None:
     """Block the worker's event loop."""

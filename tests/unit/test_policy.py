@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from server.streams.errors import InvalidInput, TooLarge
 from workers import TaskError
-from workers.endings import of_error
+from workers.endings import Failure, of_error, of_result
 from workers.policy import Backoff, Policy, make_policy
 
 draws = st.floats(0, 1)
@@ -57,6 +57,12 @@ def test_an_author_may_ask_for_another_attempt_after_anything() -> None:
     assert make_policy(retry_on=SystemExit).retries(SystemExit(1))
     assert not make_policy(retry_on=OSError).retries(ValueError())
     assert not make_policy(retry_on=OSError, no_retry_on=FileNotFoundError).retries(FileNotFoundError())
+
+
+def test_a_result_that_is_too_large_is_called_a_result() -> None:
+    failure = of_result("x" * 100, max_bytes=50)
+    assert isinstance(failure, Failure)
+    assert (failure.code, failure.text.partition(";")[0]) == ("result_too_large", "The result is 113 bytes")
 
 
 def test_only_a_failure_that_was_declared_is_nothing_to_look_at() -> None:

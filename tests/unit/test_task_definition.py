@@ -207,6 +207,8 @@ def test_a_decorator_without_parentheses_is_told_apart() -> None:
         ("backoff", "1s"),
         ("backoff", float("inf")),
         ("backoff", Backoff(factor=0.5)),
+        ("backoff", Backoff(first="a")),  # pyright: ignore[reportArgumentType]
+        ("backoff", Backoff(longest=None)),  # pyright: ignore[reportArgumentType]
         ("timeout", 0),
         ("timeout", float("nan")),
         ("on_worker_lost", "explode"),

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from server.streams.calls import Lifetimes
 from server.streams.errors import StreamClosed, StreamsError
-from server.streams.event import COMPLETE, ERROR, Draft, check_size, draft, encode_json
+from server.streams.event import COMPLETE, ERROR, Draft, check_size, check_text, draft, encode_json
 from server.streams.keys import Keys
 from server.streams.shared_writer import SharedWriter
 from workers.publishing.options import StreamOptions
@@ -98,6 +98,8 @@ class Handle:
         return self._terminal(COMPLETE, {"result": result})
 
     def failure(self, error: str, code: str) -> Draft:
+        check_text(error, what="The error of a failed stream")
+        check_text(code, what="The code of a failed stream")
         return self._terminal(ERROR, {"error": error, "code": code})
 
     def _terminal(self, type: str, data: dict[str, Any]) -> Draft:

@@ -12,7 +12,7 @@ A `Call` is built here and sent by `connections.run` or `run_sync`, so asyncio c
 contract. The protocol they follow is docs/protocol.md; each .lua file states its KEYS, ARGV and replies.
 """
 
-from server.streams.calls.leases import Claimed, Postponed, Renewal, claim, release, renew, retry
+from server.streams.calls.leases import Claimed, Postponed, Renewal, claim, overdue, release, renew, retry
 from server.streams.calls.lifetimes import Lifetimes
 from server.streams.calls.publishing import publish
 from server.streams.calls.reading import Snapshot, read
@@ -42,6 +42,7 @@ __all__ = [
     "discard",
     "expire",
     "joined",
+    "overdue",
     "publish",
     "read",
     "release",

@@ -58,7 +58,7 @@ def claim(
 
 @dataclass(frozen=True, slots=True)
 class Renewal:
-    """What a renewal found: renewed, absent (record lost), ended or fenced."""
+    """What a renewal found: renewed, absent (record lost), ended or fenced; or overdue, if the task was given away."""
 
     outcome: str
     is_cancel_requested: bool = False
@@ -78,6 +78,12 @@ def renew(
 
     args = (nonce, lease_ms, lifetimes.live_ms, lifetimes.live_ms, str(stored))
     return Call(script("renew"), (keys.log(task_stream(task_id)), keys.record(task_id)), args, parse)
+
+
+def overdue(keys: Keys, task_id: str, *, nonce: str, error: str, may_retry: bool) -> Call[Renewal]:
+    """Give away a task whose attempt hangs: another worker may take it at once, and says why it does."""
+    args = (nonce, error, int(not may_retry))
+    return Call(script("overdue"), (keys.record(task_id),), args, lambda raw: Renewal(raw[0].decode()))
 
 
 def release(keys: Keys, task_id: str, *, nonce: str) -> Call[Reply]:
@@ -105,5 +111,5 @@ def retry(
     def parse(raw: Sequence[Any]) -> Postponed:
         return Postponed(raw[0].decode(), int(raw[1]) if len(raw) > 1 else 0)
 
-    args = (nonce, delay_ms, error, code, lifetimes.live_ms)
+    args = (nonce, delay_ms, error, code, lifetimes.live_ms, keys.bell(task_stream(task_id)))
     return Call(script("retry"), (keys.record(task_id),), args, parse)

@@ -112,6 +112,13 @@ local function note_error(record, attempt, text, code, now)
   redis.call('HSET', record, 'errors', lines)
 end
 
+-- The same for an attempt that is over without its worker having said so, or that hung. Returns what is noted.
+local function note_loss(record, attempt, overdue, worker, now)
+  local text = overdue or 'The worker ' .. (worker or '') .. ' was lost.'
+  note_error(record, attempt, text, overdue and 'timeout' or 'worker_lost', now)
+  return text
+end
+
 -- Ends a task that has no living writer: one generation that holds nothing but the terminal event. What stood, stands.
 -- A task given up becomes a dead letter, for which the caller gives the record the longer expiry.
 local function settle(log, record, channel, status, event_type, data, random, log_ttl, record_ttl, is_dead)
@@ -138,26 +145,32 @@ end
 
 -- Ends a task without a living writer if it must not be tried again: it was cancelled, its worker was lost and its
 -- policy forbids another attempt, or its attempts are used up. Returns whether it has to end, and the id if it did.
+-- An attempt that its worker gave away because it hung (overdue.lua) has failed by its timeout: no worker was lost.
 local function give_up(log, record, channel, random, log_ttl, record_ttl, dead_ttl)
   local found = redis.call('HMGET', record, 'cancel', 'spent', 'max_attempts', 'on_worker_lost', 'status', 'worker',
-    'attempt')
+    'attempt', 'overdue', 'overdue_ends')
   local most = found[3] or '1'
   if found[1] then
     return true, settle(log, record, channel, 'cancelled', 'cancelled', '{}', random, log_ttl, record_ttl)
   end
   local is_lost = found[5] == 'running'
+  local overdue = is_lost and found[8]
+  local is_used_up = tonumber(found[2] or '0') >= tonumber(most)
   local text, code
-  if is_lost and found[4] == 'fail' then
+  if overdue and (is_used_up or found[9] == '1') then
+    text, code = overdue, 'timeout'
+  elseif is_lost and not overdue and found[4] == 'fail' then
     text, code = 'The worker that ran this task was lost, and the task asks not to be run again then.', 'worker_lost'
-  elseif tonumber(found[2] or '0') >= tonumber(most) then
-    text = 'The worker that ran this task was lost, and its ' .. most .. ' attempts are used up.'
+  elseif is_used_up then
+    local used_up = most == '1' and 'it may be tried only once.' or 'its ' .. most .. ' attempts are used up.'
+    text = 'The worker that ran this task was lost, and ' .. used_up
     code = 'attempts_exhausted'
   else
     return false, nil
   end
   if is_lost then
-    note_error(record, found[7], 'The worker ' .. (found[6] or '') .. ' was lost.', 'worker_lost', now_ms())
+    note_loss(record, found[7], overdue, found[6], now_ms())
   end
-  local data = '{"error":"' .. text .. '","code":"' .. code .. '"}'
+  local data = '{"error":' .. cjson.encode(text) .. ',"code":"' .. code .. '"}'
   return true, settle(log, record, channel, 'failed', 'error', data, random, log_ttl, dead_ttl, true)
 end

@@ -9,7 +9,7 @@ local log, record = KEYS[1], KEYS[2]
 local bell, nonce, worker, lease, random = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5]
 
 local found = redis.call('HMGET', record, 'status', 'owner', 'lease_until', 'cancel', 'spent', 'max_attempts',
-  'generation', 'chain', 'attempt', 'reason', 'resume_from', 'last_error', 'last_id', 'not_before', 'worker')
+  'generation', 'chain', 'attempt', 'reason', 'resume_from', 'last_error', 'last_id', 'not_before', 'worker', 'overdue')
 local status, owner, lease_until = found[1], found[2], tonumber(found[3] or '0')
 if not status then
   return { 'missing' }
@@ -43,8 +43,8 @@ if not generation then
   return { 'exhausted' }
 end
 if status == 'running' then
-  reason, why = 'worker_lost', nil
-  note_error(record, found[9], 'The worker ' .. (found[15] or '') .. ' was lost.', 'worker_lost', now)
+  reason, why = found[16] and 'retry' or 'worker_lost', found[16]
+  note_loss(record, found[9], found[16], found[15], now)
 end
 local attempt = tonumber(found[9] or '0') + 1
 local chain, resume_from = chain_with(found[8], generation, found[11] or nil)
@@ -57,7 +57,7 @@ redis.call('HSET', record, 'status', 'running', 'owner', nonce, 'worker', worker
   'generation', generation, 'chain', chain, 'attempt', attempt, 'reason', reason, 'opening', data, 'last_id', id,
   'updated_at', whole(now))
 redis.call('HINCRBY', record, 'spent', 1)
-redis.call('HDEL', record, 'progress', 'last_error', 'not_before', 'handed_back_by')
+redis.call('HDEL', record, 'progress', 'last_error', 'not_before', 'handed_back_by', 'overdue', 'overdue_ends')
 if not resume_from then
   redis.call('HDEL', record, 'resume_from', 'checkpoint')
 end

@@ -1,6 +1,6 @@
 -- Hand a task back whose attempt failed: the next claim waits until its time has come, and says why.
--- KEYS  1 record
--- ARGV  1 nonce  2 delay, ms  3 how the attempt failed  4 the code of that  5 expiry while the task may run, ms
+-- KEYS  1 record                              Rings the bell, without contents.
+-- ARGV  1 nonce  2 delay, ms  3 how the attempt failed  4 the code of that  5 expiry while the task may run, ms  6 bell
 -- Reply {"postponed", not before, ms} {"cancelled"} {"fenced"} {"missing"}
 local record, nonce = KEYS[1], ARGV[1]
 local found = redis.call('HMGET', record, 'status', 'owner', 'cancel', 'handed_back_by', 'not_before', 'attempt')
@@ -25,4 +25,5 @@ redis.call('HSET', record, 'status', 'pending', 'owner', '', 'lease_until', '0',
   'not_before', not_before, 'handed_back_by', nonce, 'updated_at', whole(now))
 redis.call('HDEL', record, 'progress')
 redis.call('PEXPIRE', record, whole(tonumber(ARGV[2]) + tonumber(ARGV[5])))
+nudge(ARGV[6]) -- readers are told of the pause
 return { 'postponed', not_before }

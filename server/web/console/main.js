@@ -24,7 +24,12 @@ const startPanel = new StartPanel((task) => {
 });
 const allTasks = new Follower("/tasks/stream", {
   types: ["task_update", "position", "gap"],
-  onEvent: ({ type, data }) => (type === "task_update" ? recent.update(data) : recent.refresh()),
+  onEvent: ({ type, data }) => {
+    if (type !== "task_update") return recent.refresh();
+    recent.update(data);
+    // Its end has been shown, and somebody has it run again.
+    if (data.task_id === openId && followed?.isOver && !ENDED.has(data.status)) openTask(openId);
+  },
   onState: ({ phase }) => phase === "live" && recent.refresh(),
 });
 let extraTypes = addedTypes();

@@ -16,6 +16,7 @@ const REASONS = new Map([
 ]);
 
 const STALLED = "No sign of life from the worker. If it does not return, another attempt begins or the task fails.";
+const LONGEST_ERROR = 300;
 
 const PHASES = new Map([
   ["connecting", "Connecting"],
@@ -150,14 +151,18 @@ export class TaskView {
     this.#output.apply(event);
     this.#timeline.append(event);
     if (event.type === "gap") this.#showGap(event.data);
-    if (event.type === "stalled") {
-      showText(this.#parts.stalled, STALLED);
-    }
+    if (event.type === "stalled") this.#showStall(event.data);
     const status = STATUS_AFTER.get(event.type);
     if (status) {
       this.#showStatus(status);
       this.#announce(`The task is ${status}.`);
     }
+  }
+
+  #showStall({ reason, error, not_before: notBefore }) {
+    const isPause = reason === "retry";
+    if (isPause) this.#showStatus("pending");
+    showText(this.#parts.stalled, isPause ? pauseSentence(error, notBefore) : STALLED);
   }
 
   #showGap({ missed, requested, resumed_at: resumedAt }) {
@@ -205,9 +210,16 @@ function voidSentence({ attempt }, dropped) {
   return `Attempt ${attempt} · ${dropped === 1 ? "1 event no longer stands" : `${dropped} events no longer stand`}`;
 }
 
+/** Why nothing comes between two attempts. */
+function pauseSentence(error, notBefore) {
+  const shown = error.length > LONGEST_ERROR ? `${error.slice(0, LONGEST_ERROR)}…` : error;
+  return `The last attempt failed: ${shown} It is tried again at ${new Date(notBefore).toLocaleTimeString()}.`;
+}
+
 /** Why a task has not begun, as far as its record tells; null if there is nothing to wonder about. */
-function waitingSentence({ status, not_before: notBefore, queue, workers }) {
+function waitingSentence({ status, not_before: notBefore, queue, workers, error }) {
   if (status !== "pending") return null;
   if (workers === 0) return `No worker that is up offers its type and takes tasks from queue “${queue}”.`;
+  if (error) return pauseSentence(error, notBefore);
   return notBefore ? `Waits until ${new Date(notBefore).toLocaleString()}.` : null;
 }

@@ -68,6 +68,11 @@ function attemptSentence({ attempt, reason, error, resume_from: resumeFrom }) {
   return [`attempt ${attempt}`, reason, error ? asText(error) : "", from].filter(Boolean).join(" · ");
 }
 
+function stalledSentence({ since, reason, error }) {
+  const time = new Date(since).toLocaleTimeString();
+  return reason === "retry" ? `pause since ${time} · ${error}` : `no sign of life of the worker since ${time}`;
+}
+
 function summary(type, data) {
   const text = sentence(type, data);
   return text.length > LONGEST_TEXT ? `${text.slice(0, LONGEST_TEXT)}…` : text;
@@ -78,6 +83,7 @@ function sentence(type, data) {
   if (type === "token") return JSON.stringify(data.text ?? data);
   if (type === "progress") return `${data.step ?? "?"} of ${data.total_steps ?? "?"} · ${data.message ?? ""}`;
   if (type === "attempt") return attemptSentence(data);
+  if (type === "stalled") return stalledSentence(data);
   if (type === "log" && data.message) return [data.level, data.message].filter(Boolean).join(" · ");
   const keys = Object.keys(data);
   if (keys.length === 1 && typeof data[keys[0]] === "string") return data[keys[0]];
