@@ -123,17 +123,13 @@ class Attempt:
 
     async def run(self, on_ended: Callable[[], Awaitable[None]]) -> None:
         """Run to the end. `on_ended` is called when no slot is needed any more, before the last look at its log."""
-        timeout = self._definition.policy.timeout
-        hangs_at = None if timeout is None else boot_seconds() + timeout + _BLOCKED_SECONDS
         held = Held(
             self._claim.entry,
             self._claim.nonce,
             self._claim.lease,
             lambda: self._writer.stored,
             self._heed,
-            # Once the function is over nothing hangs, however long Redis keeps us from saying so.
-            lambda: None if self._is_ending else hangs_at,
-            self._give_away(),
+            self._overdue_call(),
         )
         async with self._writer, self._news:
             self._shared.keeper.hold(held)
@@ -150,12 +146,17 @@ class Attempt:
             if end is not None:
                 await self._settle(end, is_told=is_told)
 
-    def _give_away(self) -> Call[Renewal] | None:
-        if self._definition.policy.timeout is None:
-            return None
-        failure = of_timeout(self._definition.policy)
+    def _overdue_call(self) -> Callable[[float], Call[Renewal] | None]:
+        """What gives the task away from another thread, once this one hangs past the timeout."""
+        policy = self._definition.policy
+        if policy.timeout is None:
+            return lambda _: None
+        hangs_at = boot_seconds() + policy.timeout + _BLOCKED_SECONDS
+        failure = of_timeout(policy)
         nonce, may_retry = self._claim.nonce, failure.is_retryable
-        return calls.overdue(self._shared.keys, self._task_id, nonce=nonce, error=failure.text, may_retry=may_retry)
+        call = calls.overdue(self._shared.keys, self._task_id, nonce=nonce, error=failure.text, may_retry=may_retry)
+        # Once the function is over nothing hangs, however long Redis keeps us from saying so.
+        return lambda now: None if self._is_ending or now <= hangs_at else call
 
     async def _run_function(self) -> tuple[Status, str] | None:
         """The end that was written; None if the task was handed back. Raises `Fenced`."""

@@ -76,9 +76,9 @@ class Held:
     stored: Callable[[], EventId]
     #: Told on the event loop what a renewal found, unless all is well.
     heed: Callable[[Renewal], None]
-    #: When the task is given away, by the lease's clock, and how: its attempt blocks the event loop (rule 9).
-    until: Callable[[], float | None] = lambda: None
-    give_away: Call[Renewal] | None = None
+    #: Gives the task away instead of renewing it, once its attempt blocks the event loop (rule 9); None until then.
+    #: Told the time by the lease's clock; called from the thread.
+    overdue: Callable[[float], Call[Renewal] | None] = lambda _: None
 
     @property
     def task_id(self) -> str:
@@ -146,12 +146,16 @@ class LeaseKeeper:
         for start in range(0, len(everything), _PER_TRIP):
             asked_at = boot_seconds()
             some = everything[start : start + _PER_TRIP]
-            renewals = run_many_sync(self._client, [self._call(held, asked_at) for held in some])
+            overdue = [held.overdue(asked_at) for held in some]
+            sent = [call or self._call(held) for held, call in zip(some, overdue, strict=True)]
+            renewals = run_many_sync(self._client, sent)
             renewed: list[Held] = []
-            for held, renewal in zip(some, renewals, strict=True):
+            for held, given_away, renewal in zip(some, overdue, renewals, strict=True):
                 if isinstance(renewal, LogUnavailable):
                     refusals.append(renewal)
                 elif held in self._held:
+                    if given_away:
+                        self._give_up(held)
                     self._note(held, renewal, asked_at=asked_at)
                     renewed += [held] if renewal.outcome == "renewed" else []
             touch_many_sync(self._client, [held.entry for held in renewed], consumer=self._consumer)
@@ -161,17 +165,16 @@ class LeaseKeeper:
     def _note(self, held: Held, renewal: Renewal, *, asked_at: float) -> None:
         if renewal.outcome == "renewed":
             held.lease.renewed(asked_at=asked_at)
-        elif renewal.outcome == "overdue":
-            self.drop(held)
-            held.lease.end()
-            _log.error("Task %s hangs past its timeout; it is given to another worker", held.task_id)
         if renewal != _ALL_IS_WELL and self._loop is not None:
             self._loop.call_soon_threadsafe(held.heed, renewal)
 
-    def _call(self, held: Held, now: float) -> Call[Renewal]:
-        until = held.until()
-        if held.give_away and until is not None and now > until:
-            return held.give_away
+    def _give_up(self, held: Held) -> None:
+        """Whatever the answer was: one to a call whose first reply was lost says "fenced"."""
+        self.drop(held)
+        held.lease.end()
+        _log.error("Task %s hangs past its timeout; it is given to another worker", held.task_id)
+
+    def _call(self, held: Held) -> Call[Renewal]:
         return calls.renew(
             self._keys,
             held.task_id,

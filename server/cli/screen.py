@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import json
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from server.cli.decoding import Received
+
+#: Characters of an error beside the bar; the end of a failed task tells it whole.
+_LONGEST_ERROR: Final = 300
 
 
 class Screen:
@@ -51,7 +54,7 @@ class Screen:
             case "gap", _:
                 self.note(f"events are missing here: {received.data}")
             case "stalled", {"reason": "retry", "error": str() as error, "not_before": str() as not_before}:
-                self.note(f"the attempt failed: {error} It is tried again at {not_before}")
+                self.note(f"tried again at {not_before}, for the attempt failed: {error[:_LONGEST_ERROR]}")
             case "stalled", _:
                 self.note("its worker is silent; waiting for it or another one")
             case (("position" | "heartbeat" | "open" | "checkpoint"), _):

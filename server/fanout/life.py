@@ -31,7 +31,7 @@ _NEVER: Final = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
-class Stall:
+class Silence:
     """Why nobody writes a task that has begun and not ended."""
 
     #: Ms since epoch.
@@ -43,31 +43,36 @@ class Stall:
 class Life:
     """What is known of one task's writer. Pure; times are those of the event loop."""
 
-    __slots__ = ("_lease_seconds", "look_at", "stall")
+    __slots__ = ("_lease_seconds", "look_at", "noted", "silence")
 
     def __init__(self, lease_seconds: float) -> None:
         self._lease_seconds = lease_seconds
         #: When the record is to be looked at; never before it has been seen at all.
         self.look_at = _NEVER
+        #: Counts what it took in.
+        self.noted = 0
         #: What readers are told; None while somebody is at work, or need not be.
-        self.stall: Stall | None = None
+        self.silence: Silence | None = None
 
     def note(self, sign: Sign | None, *, now: float, may_judge: bool) -> bool:
         """Take in what the record says; returns whether readers have to be told something else than before."""
-        before = self.stall
+        before = self.silence
+        self.noted += 1
         self.look_at = now + self._lease_seconds
         if sign is None or sign.status is not Status.RUNNING:
-            self.stall = Stall(sign.pause.since_ms, sign.pause) if sign and sign.pause else None
+            self.silence = Silence(sign.pause.since_ms, sign.pause) if sign and sign.pause else None
             if sign is not None and sign.status.is_ended:
                 self.look_at = _NEVER
         elif sign.left_ms > 0:
-            self.stall = None
+            self.silence = None
             self.look_at = now + sign.left_ms / 1000 + _MARGIN_SECONDS
         elif may_judge:
-            self.stall = Stall(sign.lease_until_ms)
+            self.silence = Silence(sign.lease_until_ms)
         else:
             self.look_at = now
-        return self.stall != before
+            if self.silence and self.silence.pause:
+                self.silence = None  # an attempt has begun since, whatever has become of it
+        return self.silence != before
 
 
 class Watched(Protocol):
@@ -114,9 +119,12 @@ class LifeWatch:
         # Also where nothing is due: what counts is that Redis was there all the time.
         for start in range(0, max(len(due), 1), _BATCH):
             some = due[start : start + _BATCH]
+            noted = [tail.life.noted for tail in some]
             signs = await self._log.signs([tail.stream for tail in some])
             self._contact.heard()
             may_judge = self.may_judge
-            for tail, sign in zip(some, signs, strict=True):
-                if tail.life.note(sign, now=loop.time(), may_judge=may_judge):
+            for tail, sign, before in zip(some, signs, noted, strict=True):
+                if tail.life.noted != before:
+                    tail.life.look_at = loop.time()  # a reader's look was later, perhaps: what this one saw may be over
+                elif tail.life.note(sign, now=loop.time(), may_judge=may_judge):
                     tail.wake()

@@ -39,7 +39,7 @@ from server.fanout.frames import (
     stalled_frame,
     with_prefix,
 )
-from server.fanout.life import Stall
+from server.fanout.life import Silence
 from server.fanout.looks import Look
 from server.fanout.outlet import Outlet, Pull
 from server.fanout.start import Pace, Start
@@ -95,7 +95,7 @@ class Subscription:
         "_start",
         "_tail",
         "_told_gap_at",
-        "_told_stall",
+        "_told_silence",
         "_unsent_bytes",
         "cursor",
         "due_at",
@@ -127,8 +127,8 @@ class Subscription:
         self._is_ended = False
         self._lost_since: float | None = None
         self._told_gap_at: EventId | None = None
-        #: Since when the writer is missed, as the reader was last told.
-        self._told_stall: Stall | None = None
+        #: Why nobody writes, as the reader was last told.
+        self._told_silence: Silence | None = None
         #: Whether the cursor lies outside the window, so that rings alone do not tell what becomes of it.
         self._is_unsure = False
 
@@ -197,7 +197,7 @@ class Subscription:
 
     @property
     def is_sure(self) -> bool:
-        return not self._is_unsure and self._told_stall == self._tail.life.stall
+        return not self._is_unsure and self._told_silence == self._tail.life.silence
 
     def fail(self) -> None:
         """See `Resting`."""
@@ -339,10 +339,10 @@ class Subscription:
         if self._sent_at is None:
             return self._position()
         # Behind everything that was written before: an event after it would say that all is well again.
-        if self._told_stall != (stall := self._tail.life.stall):
-            self._told_stall = stall
-            if stall is not None:
-                return stalled_frame(self._tail.stream, since_ms=stall.since_ms, pause=stall.pause)
+        if self._told_silence != (silence := self._tail.life.silence):
+            self._told_silence = silence
+            if silence is not None:
+                return stalled_frame(self._tail.stream, since_ms=silence.since_ms, pause=silence.pause)
         if monotonic() < self._sent_at + self._pace.heartbeat * (1 - _HEARTBEAT_SPREAD):
             return b""
         return HEARTBEAT_EVENT if self._start.heartbeat_events else HEARTBEAT_COMMENT

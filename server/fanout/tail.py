@@ -33,7 +33,7 @@ from typing import Final, Protocol
 from server.fanout.bell import parse_ring
 from server.fanout.continuity import Gap, State, Verdict, follows, judge_log, judge_standing
 from server.fanout.frames import event_frame
-from server.fanout.life import Life, Stall
+from server.fanout.life import Life, Silence
 from server.fanout.looks import Look, Looks
 from server.fanout.standing import Standing
 from server.fanout.window import Block, Window
@@ -242,11 +242,12 @@ class Tail:
     def _note_life(self, record: StreamRecord, now_ms: int) -> None:
         now = asyncio.get_running_loop().time()
         if record.status is Status.PENDING:
+            self.life.noted += 1
             self.life.look_at = now  # whether it waits to begin or to be tried again the page of a log does not tell
             return
         sign = Sign(record.status, record.lease_until_ms, record.lease_until_ms - now_ms)
         # Who is missed is not decided here, but by who knows for how long Redis has been there.
-        is_known = self.life.stall == Stall(sign.lease_until_ms)
+        is_known = self.life.silence == Silence(sign.lease_until_ms)
         if self.life.note(sign, now=now, may_judge=is_known):
             self.wake()
 

@@ -1,12 +1,15 @@
 """Chance for pauses that must not coincide.
 
 Not Python's shared generator: this package runs inside other people's programs, which may have seeded it and count on
-its numbers, and after a fork two processes would draw the same pauses.
+its numbers.
 """
 
 from __future__ import annotations
 
-from random import SystemRandom
+import os
+from random import Random
 from typing import Final
 
-jitter: Final = SystemRandom()
+jitter: Final = Random()
+# Or a child would draw the pauses of its parent.
+os.register_at_fork(after_in_child=jitter.seed)

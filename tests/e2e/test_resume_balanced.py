@@ -33,7 +33,9 @@ async def test_readers_thrown_to_another_replica_every_200_ms_get_5000_events_on
     for reader in readers:
         assert_whole(reader.events, emitted=EVENTS)
         assert reader.statuses[-1] == 204
-        assert len(reader.statuses) > 12  # so often it was thrown
+        assert (
+            len(reader.statuses) > 12
+        )  # so often it was thrown, at least; it takes its time to come back on a busy machine
     assert served_by(proxy.log, path) == {"replica1", "replica2", "replica3"}
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from server.fanout import Start
-from server.fanout.life import Life, LifeWatch, Stall
+from server.fanout.life import Life, LifeWatch, Silence
 from server.streams.connections import AsyncClient, execute
 from server.streams.errors import LogUnavailable
 from server.streams.keys import Keys
@@ -83,13 +84,42 @@ async def test_readers_are_told_why_a_task_pauses_and_until_when(redis_url: str,
         assert reader.types == ["attempt", "stalled", "attempt"]
 
 
+async def test_a_sign_that_was_read_before_a_later_look_is_read_again(
+    client: AsyncClient, keys: Keys, hand: Hand, monkeypatch: pytest.MonkeyPatch
+):
+    await hand.running(lease_ms=20_000)
+    await hand.retry()
+    tail = Told(STREAM)
+    tail.life.look_at = 0.0
+    log = Log(client, keys, lifetimes=LIFETIMES, max_events=0)
+    watch = LifeWatch(log, lambda: [tail], lease_seconds=60, may_judge=lambda: True)
+    read = log.signs
+
+    async def overtaken(streams: Sequence[str]) -> list[Sign | None]:
+        signs = await read(streams)
+        tail.life.note(Sign(Status.RUNNING, 20_000, 9000), now=0.0, may_judge=False)
+        return signs
+
+    with monkeypatch.context() as slow:
+        slow.setattr(log, "signs", overtaken)
+        await watch.look_once()
+    assert (tail.wakes, tail.life.silence) == (0, None)
+    await watch.look_once()
+    assert tail.wakes == 1
+    assert tail.life.silence
+    assert tail.life.silence.pause
+
+
 def test_a_pause_is_over_when_an_attempt_begins():
     life, pause = Life(15.0), Pause(1000, "E: no", 9000)
     assert life.note(Sign(Status.PENDING, 0, -1, pause), now=0.0, may_judge=False)
-    assert life.stall == Stall(1000, pause)
+    assert life.silence == Silence(1000, pause)
     assert not life.note(Sign(Status.PENDING, 0, -1, pause), now=1.0, may_judge=False)
     assert life.note(Sign(Status.RUNNING, 20_000, 9000), now=2.0, may_judge=False)
-    assert life.stall is None
+    assert life.silence is None
+    life.note(Sign(Status.PENDING, 0, -1, pause), now=3.0, may_judge=False)
+    assert life.note(Sign(Status.RUNNING, 20_000, -1), now=4.0, may_judge=False)
+    assert life.silence is None
 
 
 async def test_a_renewed_lease_a_pending_and_an_ended_task_miss_nobody(redis_url: str, keys: Keys, hand: Hand):
@@ -120,7 +150,7 @@ async def test_nobody_is_missed_before_this_process_has_been_in_touch_for_a_leas
     )
     await watch.look_once()
     await watch.look_once()
-    assert (tail.wakes, tail.life.stall) == (0, None)
+    assert (tail.wakes, tail.life.silence) == (0, None)
 
 
 async def test_a_thousand_watched_tasks_take_a_look_each_per_lease_in_few_round_trips(
@@ -154,7 +184,7 @@ def test_what_the_record_says_of_the_writer(
 ):
     life = Life(15.0)
     changed = life.note(Sign(status, 1000, left_ms), now=100.0, may_judge=may_judge)
-    assert changed == is_stalled == (life.stall == Stall(1000))
+    assert changed == is_stalled == (life.silence == Silence(1000))
     assert life.look_at == pytest.approx(100 + look_in)
 
 

@@ -82,8 +82,7 @@ async def test_a_task_given_up_says_how_often_it_was_tried(hand: Hand, attempts:
 
 
 async def test_a_task_given_away_may_be_claimed_at_once_and_says_why(hand: Hand):
-    await hand.create(on_worker_lost="fail")
-    await hand.claimed()
+    await hand.running()
     assert await hand.overdue() == Renewal("overdue")
     assert await hand.renew() == Renewal("fenced")
     assert (await hand.claimed(nonce="n2")).attempt == 2
@@ -93,9 +92,13 @@ async def test_a_task_given_away_may_be_claimed_at_once_and_says_why(hand: Hand)
     assert {"overdue", "overdue_ends"}.isdisjoint(fields)
 
 
-@pytest.mark.parametrize(("attempts", "may_retry"), [("1", True), ("3", False)])
-async def test_a_task_given_away_for_good_ends_by_its_timeout(hand: Hand, attempts: str, may_retry: bool):
-    await hand.create(max_attempts=attempts)
+@pytest.mark.parametrize(
+    ("attempts", "on_worker_lost", "may_retry"), [("1", "retry", True), ("3", "retry", False), ("3", "fail", True)]
+)
+async def test_a_task_given_away_for_good_ends_by_its_timeout(
+    hand: Hand, attempts: str, on_worker_lost: str, may_retry: bool
+):
+    await hand.create(max_attempts=attempts, on_worker_lost=on_worker_lost)
     await hand.claimed()
     await hand.overdue(may_retry=may_retry)
     assert (await hand.expire()).outcome == "settled"
@@ -104,15 +107,25 @@ async def test_a_task_given_away_for_good_ends_by_its_timeout(hand: Hand, attemp
     assert json.loads(fields["errors"])["error"] == "it hung"
 
 
+async def test_what_was_noted_of_a_hung_attempt_says_nothing_of_the_one_after_it(hand: Hand):
+    await hand.running()
+    await hand.overdue()
+    hung = await hand.fields()
+    await hand.claimed(nonce="n2", lease_ms=0)
+    # As after a failover that lost the claim but not the repair of the writer that had made it.
+    await hand.amend(overdue=hung["overdue"], overdue_ends=hung["overdue_ends"])
+    await hand.claimed(nonce="n3")
+    assert (await opening(hand))["reason"] == "worker_lost"
+
+
 async def test_only_the_writer_of_a_running_task_may_give_it_away(hand: Hand):
     assert await hand.overdue() == Renewal("absent")
     await hand.running()
     before = await hand.fields()
     assert await hand.overdue(nonce="other") == Renewal("fenced")
     assert await hand.fields() == before
-    await hand.settle("a", mode="reap", may_judge_expired=True)
-    await hand.settle()
-    await hand.overdue()
+    assert (await hand.settle()).outcome == "flagged"
+    assert await hand.overdue() == Renewal("overdue")
     assert (await hand.expire()).outcome == "settled"  # it was cancelled, too
     assert (await hand.fields())["status"] == "cancelled"
     assert await hand.overdue() == Renewal("ended")

@@ -126,19 +126,28 @@ async def test_a_connection_that_breaks_among_many_appends_costs_no_writer_an_ev
     assert await logs(hand, 10) == [numbered(1, 2, 3, 4)] * 10
 
 
+async def lanes(hand: Hand) -> set[str]:
+    """Ids of the connections of lanes."""
+    listed: bytes = await execute(hand.client, "CLIENT", "LIST")
+    found = (dict(word.split("=", 1) for word in line.split()) for line in listed.decode().splitlines())
+    return {each["id"] for each in found if each["name"] == "lane"}
+
+
 async def test_a_connection_killed_with_appends_under_way_is_replaced_and_each_event_stored_once(
     hand: Hand, redis_url: str
 ):
+    before = await lanes(hand)  # those of programs that publish stay for the next stream
     async with lane_to(redis_url) as lane, writers(hand, 10, lane) as found:
         for writer in found:
             await emit(writer, 1)
         await flush(found)
+        (own,) = await lanes(hand) - before
         await execute(hand.client, "CLIENT", "PAUSE", 60_000, "WRITE")
         try:
             for writer in found:
                 await emit(writer, 2)
             await wait_until(lambda: is_somebody_blocked(hand), description="the appends have reached Redis")
-            assert await execute(hand.client, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+            assert await execute(hand.client, "CLIENT", "KILL", "ID", own) == 1
         finally:
             await execute(hand.client, "CLIENT", "UNPAUSE")
         for writer in found:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
-from server.streams.calls import Renewal
+from server.streams import calls
+from server.streams.calls import Call, Renewal
 from server.streams.connections import connect_sync, execute
 from server.streams.ids import EventId
 from server.streams.lease import Lease, boot_seconds
@@ -70,6 +72,34 @@ async def test_what_a_renewal_finds_is_told_to_its_own_attempt(hand: Hand, keepe
         ("short", Renewal("renewed", is_intact=False)),
     ]
     assert [each.lease.is_fresh for each in everything] == [True, False, True, True]
+
+
+@pytest.mark.parametrize("is_answered", [True, False])
+async def test_a_task_that_hangs_is_given_away_once_even_if_the_first_reply_was_lost(
+    hand: Hand, keeper: LeaseKeeper, caplog: pytest.LogCaptureFixture, *, is_answered: bool
+):
+    heard: list[tuple[str, Renewal]] = []
+    renewed, found = await held(hand, "well", heard), await held(hand, "hung", heard)
+    call = calls.overdue(hand.keys, "hung", nonce="n1", error="it hung", may_retry=True)
+
+    def overdue(_: float) -> Call[Renewal]:
+        return call
+
+    hung = replace(found, overdue=overdue)
+    if not is_answered:
+        await hand.run(call)
+    keeper.hold(renewed)
+    keeper.hold(hung)
+    keeper.start()
+    await wait_until(lambda: heard, description="the attempt is told")
+    await wait_until(lambda: renewed.lease.is_fresh, description="the other lease is renewed")
+    keeper.renew_now()
+    assert heard == [("hung", Renewal("overdue" if is_answered else "fenced"))]
+    assert not hung.lease.is_fresh
+    assert (await hand.fields("hung"))["overdue"] == "it hung"
+    assert [line for line in caplog.messages if "hangs past its timeout" in line] == [
+        "Task hung hangs past its timeout; it is given to another worker"
+    ]
 
 
 async def test_a_renewal_that_redis_refuses_keeps_no_other_lease_from_being_renewed(hand: Hand, keeper: LeaseKeeper):

@@ -16,6 +16,7 @@ from typing import Any
 from unittest.mock import patch
 
 from server.streams.errors import LogUnavailable
+from server.streams.jitter import jitter
 from server.streams.records import Status
 from tests.model.clients import Client
 from tests.model.clock import VirtualLoop, product_clocks
@@ -271,6 +272,7 @@ def play(
     """Run a schedule against the product, with `cuts` taken out of its scripts; `numbers` seeds its random numbers."""
     loop = VirtualLoop()
     random.seed(1)
+    jitter.seed(1)
     try:
         with _product(loop, cuts):
             return loop.run_until_complete(_play(server, loop, family, tuple(schedule), clients_only, numbers))

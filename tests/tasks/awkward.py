@@ -54,13 +54,13 @@ leaving: list[str] = []
 
 @task("leave_slowly")
 async def leave_slowly(ctx: Context) -> None:
-    """Take a second to leave."""
+    """Take most of the time that there is to leave."""
     await ctx.emit("waiting")
     try:
         await asyncio.Event().wait()
     finally:
         leaving.append(ctx.task_id)
-        await asyncio.sleep(1)
+        await asyncio.sleep(1.6)
 
 
 @task("block_loop")

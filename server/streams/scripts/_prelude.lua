@@ -145,21 +145,23 @@ end
 
 -- Ends a task without a living writer if it must not be tried again: it was cancelled, its worker was lost and its
 -- policy forbids another attempt, or its attempts are used up. Returns whether it has to end, and the id if it did.
--- An attempt that its worker gave away because it hung (overdue.lua) has failed by its timeout: no worker was lost.
+-- An attempt that its worker gave away because it hung (overdue.lua) has failed by its timeout: no worker was lost. Where
+-- a task must not run twice it is over all the same, since what hangs may go on. What overdue.lua noted holds while
+-- nobody owns the task: whoever claims or repairs it owns it, also one who does not know of these fields.
 local function give_up(log, record, channel, random, log_ttl, record_ttl, dead_ttl)
   local found = redis.call('HMGET', record, 'cancel', 'spent', 'max_attempts', 'on_worker_lost', 'status', 'worker',
-    'attempt', 'overdue', 'overdue_ends')
+    'attempt', 'overdue', 'overdue_ends', 'owner')
   local most = found[3] or '1'
   if found[1] then
     return true, settle(log, record, channel, 'cancelled', 'cancelled', '{}', random, log_ttl, record_ttl)
   end
   local is_lost = found[5] == 'running'
-  local overdue = is_lost and found[8]
+  local overdue = is_lost and found[10] == '' and found[8]
   local is_used_up = tonumber(found[2] or '0') >= tonumber(most)
   local text, code
-  if overdue and (is_used_up or found[9] == '1') then
+  if overdue and (is_used_up or found[9] == '1' or found[4] == 'fail') then
     text, code = overdue, 'timeout'
-  elseif is_lost and not overdue and found[4] == 'fail' then
+  elseif is_lost and found[4] == 'fail' then
     text, code = 'The worker that ran this task was lost, and the task asks not to be run again then.', 'worker_lost'
   elseif is_used_up then
     local used_up = most == '1' and 'it may be tried only once.' or 'its ' .. most .. ' attempts are used up.'

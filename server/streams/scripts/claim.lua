@@ -43,8 +43,9 @@ if not generation then
   return { 'exhausted' }
 end
 if status == 'running' then
-  reason, why = found[16] and 'retry' or 'worker_lost', found[16]
-  note_loss(record, found[9], found[16], found[15], now)
+  local overdue = owner == '' and found[16]
+  reason, why = overdue and 'retry' or 'worker_lost', overdue
+  note_loss(record, found[9], overdue, found[15], now)
 end
 local attempt = tonumber(found[9] or '0') + 1
 local chain, resume_from = chain_with(found[8], generation, found[11] or nil)

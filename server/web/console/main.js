@@ -27,8 +27,7 @@ const allTasks = new Follower("/tasks/stream", {
   onEvent: ({ type, data }) => {
     if (type !== "task_update") return recent.refresh();
     recent.update(data);
-    // Its end has been shown, and somebody has it run again.
-    if (data.task_id === openId && followed?.isOver && !ENDED.has(data.status)) openTask(openId);
+    if (data.task_id === openId && !ENDED.has(data.status)) followAgain(openId);
   },
   onState: ({ phase }) => phase === "live" && recent.refresh(),
 });
@@ -79,7 +78,8 @@ function follow(id) {
 /** Keep the followed task's row in step; its own stream is the only one there is. */
 function tellRecent(id, { type, data }) {
   const status = STATUS_AFTER.get(type) ?? "running";
-  if (type === "progress") recent.update({ task_id: id, status, progress: data?.percentage ?? null });
+  if (type === "stalled" && data?.reason === "retry") recent.update({ task_id: id, status: "pending", progress: null });
+  else if (type === "progress") recent.update({ task_id: id, status, progress: data?.percentage ?? null });
   else if (type === "attempt" || STATUS_AFTER.has(type)) recent.update({ task_id: id, status, progress: null });
 }
 
@@ -107,6 +107,18 @@ async function openTask(id) {
   }
   holdOneStream();
   if (id !== null) await describe(id);
+}
+
+/** The task's end has been shown, but somebody may have it run again. News of how it ran before may come late. */
+async function followAgain(id) {
+  const ended = followed;
+  if (!ended?.isOver) return;
+  try {
+    const { status } = await getTask(id);
+    if (followed === ended && !ENDED.has(status)) openTask(id);
+  } catch (problem) {
+    if (!(problem instanceof Problem)) throw problem; // the next news asks again
+  }
 }
 
 async function describe(id) {

@@ -213,7 +213,8 @@ function voidSentence({ attempt }, dropped) {
 /** Why nothing comes between two attempts. */
 function pauseSentence(error, notBefore) {
   const shown = error.length > LONGEST_ERROR ? `${error.slice(0, LONGEST_ERROR)}…` : error;
-  return `The last attempt failed: ${shown} It is tried again at ${new Date(notBefore).toLocaleTimeString()}.`;
+  const time = notBefore ? ` at ${new Date(notBefore).toLocaleString()}` : "";
+  return `It is tried again${time}. The last attempt failed: ${shown}`;
 }
 
 /** Why a task has not begun, as far as its record tells; null if there is nothing to wonder about. */
