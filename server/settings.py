@@ -57,7 +57,7 @@ class ServerSettings(CoreSettings):
         description="How often the logs of watched streams are looked at, in case a doorbell was lost.",
     )
     outage_seconds: float = Field(
-        10,
+        15,
         ge=0.1,
         le=86_400,
         description="How long Redis may be out of reach before readers are asked to come back, at another server.",

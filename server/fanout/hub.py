@@ -56,7 +56,7 @@ class HubOptions:
     lease_seconds: float = 15.0
     stall_seconds: float = 60.0
     #: How long Redis may be away before readers are sent to another replica.
-    outage_seconds: float = 10.0
+    outage_seconds: float = 15.0
     #: How long readers that are sent away at a stop, or in an outage, may take to leave.
     drain_seconds: float = 10.0
     window_bytes: int = 262_144
