@@ -13,6 +13,7 @@ import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from secrets import token_hex
 from typing import Final
 
@@ -47,8 +48,6 @@ _logger = logging.getLogger(__name__)
 _BACKOFF_SECONDS: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
 #: Between two looks at a Redis that answers but cannot be used: somebody may be changing its settings.
 _UNSUITABLE_SECONDS: Final = 5.0
-#: A stop is not prolonged by more than this.
-_DRAIN_POLL_SECONDS: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +66,10 @@ class _Parts:
 
 
 def create_app(settings: ServerSettings) -> Starlette:
-    """The application. `app.state.drain` ends every stream in order; `app.state.hub` tells how many there are."""
+    """The application. `app.state.drain` ends every stream in order; `app.state.hub` tells how many there are.
+
+    `drain` takes a function that tells whether somebody is in a hurry, and then ends all at once.
+    """
     parts = _build(settings)
 
     @asynccontextmanager
@@ -79,10 +81,14 @@ def create_app(settings: ServerSettings) -> Starlette:
             yield parts.state
 
     app = Application(
-        origins=settings.allowed_origins, routes=routes(), exception_handlers=EXCEPTION_HANDLERS, lifespan=lifespan
+        origins=settings.allowed_origins,
+        is_draining=lambda: parts.state["readiness"].is_draining,
+        routes=routes(),
+        exception_handlers=EXCEPTION_HANDLERS,
+        lifespan=lifespan,
     )
     app.router.redirect_slashes = False
-    app.state.drain = lambda: _drain(parts, deadline_seconds=settings.drain_seconds)
+    app.state.drain = partial(_drain, parts)
     app.state.hub = parts.hub
     return app
 
@@ -155,6 +161,8 @@ def _hub_options(settings: ServerSettings) -> HubOptions:
         window_bytes=int(settings.window_bytes),
         lease_seconds=settings.lease_seconds,
         stall_seconds=settings.stall_seconds,
+        outage_seconds=settings.outage_seconds,
+        drain_seconds=settings.drain_seconds,
     )
 
 
@@ -217,11 +225,8 @@ def _backoff_seconds(failures: int) -> float:
     return _BACKOFF_SECONDS[min(failures, len(_BACKOFF_SECONDS) - 1)] * random.uniform(0.7, 1.3)
 
 
-async def _drain(parts: _Parts, *, deadline_seconds: float) -> None:
-    """Take no more streams, end those there are, and return when they have ended or at the deadline."""
+async def _drain(parts: _Parts, is_urgent: Callable[[], bool] = lambda: False) -> None:
+    """Take no more streams and end those there are; returns when all have ended, which has a limit."""
     parts.state["readiness"].is_draining = True
-    parts.hub.drain()
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + deadline_seconds
-    while parts.hub.subscribers and loop.time() < deadline:  # noqa: ASYNC110 (once per process; the hub has no event)
-        await asyncio.sleep(_DRAIN_POLL_SECONDS)
+    if cut := await parts.hub.drain(is_urgent=is_urgent):
+        _logger.warning("%d reader(s) did not take the end of their stream in time and were cut off", cut)

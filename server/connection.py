@@ -164,12 +164,17 @@ class StreamingConnection(HttpToolsProtocol):
             answering.disconnected = True
             answering.message_event.set()
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no response is under way."""
+        return self._subscription is None and (self.cycle is None or self.cycle.response_complete)  # pyright: ignore[reportUnnecessaryComparison]
+
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._answering = cycle
         super()._start_asgi_task(cycle, app)
 
     def shutdown(self) -> None:
-        """Called when the process stops; a stream has been drained before, or is given the rest of the time."""
+        """Called when the process stops, also before its streams are ended: each takes its connection along."""
         if self._subscription is None:
             super().shutdown()
         else:

@@ -1,7 +1,17 @@
 """uvicorn as Reprise runs it: our listening socket, our drain, one process.
 
-Invariant: SIGTERM or SIGINT ends every stream through the application's drain before anything is cut, and the
-process then exits with 0. Knows nothing of routes or Redis.
+Theory of operation of a stop
+-----------------------------
+1. SIGTERM or SIGINT. The socket goes on listening: a balancer needs a moment to see that this server is not ready any
+   more, and who comes until then is answered. Each connection is let go with its next answer.
+2. The application ends its streams, spread over the time there is (`server.app`).
+3. The socket is closed. Idle connections are closed; requests that are under way have the rest of the time.
+4. What is left at the deadline is cut off: its client sees a broken connection, and its task ends with a disconnect.
+
+A second signal skips the waiting: streams end at once, requests have one second. A third ends the process where it
+stands.
+Invariant: without a third signal the process exits with 0, and what it says of a stop that went well is no warning.
+Knows nothing of routes or Redis.
 """
 
 from __future__ import annotations
@@ -9,11 +19,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import math
+import os
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Generator
-from typing import Final
+from typing import Any, Final, TypeAlias
 
 import uvicorn
 
@@ -24,8 +34,14 @@ from server.settings import ServerSettings
 
 _logger = logging.getLogger(__name__)
 
-#: What is left for responses that the drain should have ended, when it used up its time.
-_LAST_SECONDS: Final = 1
+#: Takes a function that tells whether somebody is in a hurry.
+Drain: TypeAlias = Callable[[Callable[[], bool]], Awaitable[None]]
+
+#: For requests that are under way when somebody is in a hurry.
+_URGENT_SECONDS: Final = 1.0
+#: For those that were cut off, to hear of it: above the time after which a command to a frozen Redis is given up.
+_CUT_SECONDS: Final = 6.0
+_POLL_SECONDS: Final = 0.05
 #: Above what proxies keep an idle connection for (nginx: 60), so that a request never meets our closing it.
 _KEEP_ALIVE_SECONDS: Final = 75
 
@@ -48,7 +64,6 @@ def run_server(settings: ServerSettings, *, listeners: list[socket.socket] | Non
         server_header=False,
         backlog=BACKLOG,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=math.ceil(settings.drain_seconds),
     )
     server = DrainingServer(config, drain=app.state.drain, drain_seconds=settings.drain_seconds)
     try:
@@ -59,12 +74,18 @@ def run_server(settings: ServerSettings, *, listeners: list[socket.socket] | Non
 
 
 class DrainingServer(uvicorn.Server):
-    """Asks the application to drain before connections are closed."""
+    """A stop in order, instead of uvicorn's."""
 
-    def __init__(self, config: uvicorn.Config, *, drain: Callable[[], Awaitable[None]], drain_seconds: float) -> None:
+    def __init__(self, config: uvicorn.Config, *, drain: Drain, drain_seconds: float) -> None:
         super().__init__(config)
         self._drain = drain
         self._drain_seconds = drain_seconds
+        self._signals = 0
+
+    @property
+    def is_urgent(self) -> bool:
+        """Whether somebody has asked twice."""
+        return self._signals > 1
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -72,18 +93,43 @@ class DrainingServer(uvicorn.Server):
             _logger.info("serving on %s", address_of(listener))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._drain_seconds
+        deadline = asyncio.get_running_loop().time() + self._drain_seconds
         _logger.info("draining for at most %g s", self._drain_seconds)
+        for connection in self._connections:
+            if not _is_idle(connection):
+                connection.shutdown()  # it is closed with the end of its response
         try:
-            async with asyncio.timeout_at(deadline):
-                await self._drain()
-        except TimeoutError:
-            _logger.warning("the drain took longer than %g s; what is left is cut", self._drain_seconds)
+            await self._drain(lambda: self.is_urgent)
         except Exception:  # one supervised step: what follows closes everything anyway
             _logger.exception("the drain failed; open responses are cut")
-        self.config.timeout_graceful_shutdown = max(_LAST_SECONDS, math.ceil(deadline - loop.time()))
-        await super().shutdown(sockets)
+        for listening in [*self.servers, *(sockets or [])]:
+            listening.close()
+        for connection in self._connections:
+            connection.shutdown()
+        await self._finish_requests(deadline)
+        await self.lifespan.shutdown()
+        _logger.info("stopped")
+
+    async def _finish_requests(self, deadline: float) -> None:
+        await self._until_nothing_is_left(deadline)
+        if left := self._connections:
+            _logger.warning("%d connection(s) did not come to an end in time and are cut off", len(left))
+        for connection in left:
+            connection.transport.abort()
+        await self._until_nothing_is_left(asyncio.get_running_loop().time() + _CUT_SECONDS)
+        for task in self.server_state.tasks:
+            task.cancel()
+
+    async def _until_nothing_is_left(self, deadline: float) -> None:
+        loop = asyncio.get_running_loop()
+        while (self.server_state.connections or self.server_state.tasks) and loop.time() < deadline:
+            await asyncio.sleep(_POLL_SECONDS)
+            if self.is_urgent:
+                deadline = min(deadline, loop.time() + _URGENT_SECONDS)
+
+    @property
+    def _connections(self) -> list[Any]:
+        return list(self.server_state.connections)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -93,9 +139,11 @@ class DrainingServer(uvicorn.Server):
         one and would cut every stream half a second later, in the middle of the drain.
         """
 
-        def stop(received: int, _frame: object) -> None:
-            self.force_exit = self.should_exit and received == signal.SIGINT
+        def stop(_number: int, _frame: object) -> None:
+            self._signals += 1
             self.should_exit = True
+            if self._signals > 2:
+                os._exit(1)
 
         handled = (signal.SIGTERM, signal.SIGINT)
         before = {each: signal.signal(each, stop) for each in handled}
@@ -104,3 +152,10 @@ class DrainingServer(uvicorn.Server):
         finally:
             for each, handler in before.items():
                 signal.signal(each, handler)
+
+
+def _is_idle(connection: Any) -> bool:
+    """Whether no response is under way on it."""
+    if isinstance(connection, StreamingConnection):
+        return connection.is_idle
+    return connection.cycle is None or connection.cycle.response_complete

@@ -56,6 +56,12 @@ class ServerSettings(CoreSettings):
         le=60,
         description="How often the logs of watched streams are looked at, in case a doorbell was lost.",
     )
+    outage_seconds: float = Field(
+        15,
+        ge=0.1,
+        le=86_400,
+        description="How long Redis may be out of reach before readers are asked to come back, at another server.",
+    )
     disconnect_grace_seconds: float = Field(
         30,
         ge=0.1,

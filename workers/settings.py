@@ -25,6 +25,7 @@ class WorkerSettings(CoreSettings):
             "window_bytes",
             "sweep_seconds",
             "disconnect_grace_seconds",
+            "outage_seconds",
             "allowed_origins",
         }
     )

@@ -4,7 +4,8 @@ Pure: `frames` (bytes of an event stream), `bell` (what a ring says), `standing`
 `continuity` (what a reader may conclude), `window` (recent frames). Asyncio: `tail` (one watched stream), `looks` (its
 log, read for several at once), `start` (where a subscriber begins), `subscription` (one subscriber, as far as it gets
 without waiting), `outlet` (where its blocks go), `delivery` (serving those who rest), `clock` (heartbeats, ages),
-`life` (whether the writers of watched tasks live), `hub` (the map of them, the sweep).
+`life` (whether the writers of watched tasks live), `farewell` (sending readers away bit by bit), `hub` (the map of
+them, the sweep, outages).
 """
 
 from server.fanout.hub import Hub, HubOptions

@@ -17,6 +17,7 @@ from typing import Final
 from server.fanout.clock import Clock
 from server.fanout.continuity import State
 from server.fanout.delivery import Delivery
+from server.fanout.farewell import send_away
 from server.fanout.life import LifeWatch
 from server.fanout.start import Pace, Start, first_cursor
 from server.fanout.subscription import Subscription
@@ -33,6 +34,12 @@ _log = logging.getLogger(__name__)
 _SWEEP_BATCH: Final = 200
 #: How exactly heartbeats and ages are kept: both are about seconds.
 _TICK_SECONDS: Final = 0.25
+#: Of a drain's time. The rest is for readers that are slow to take their last block.
+_SPREAD: Final = 0.8
+_DRAIN_POLL_SECONDS: Final = 0.05
+#: What a reader has for its last block when there is no time.
+_URGENT_SECONDS: Final = 1.0
+_NEVER: Final = float("inf")
 #: A reader with a cursor has seen this task. After Redis was emptied its living worker writes it back within a fifth
 #: of a lease; a 404 before that would close the browser's stream for good.
 _UNKNOWN_PATIENCE: Final = 0.4
@@ -48,6 +55,10 @@ class HubOptions:
     sweep_seconds: float = 5.0
     lease_seconds: float = 15.0
     stall_seconds: float = 60.0
+    #: How long Redis may be away before readers are sent to another replica.
+    outage_seconds: float = 15.0
+    #: How long readers that are sent away at a stop, or in an outage, may take to leave.
+    drain_seconds: float = 10.0
     window_bytes: int = 262_144
 
 
@@ -120,6 +131,11 @@ class Hub:
         return self._doorbells.is_connected and age < 3 * self._options.sweep_seconds
 
     @property
+    def is_cut_off(self) -> bool:
+        """Whether Redis has been away for so long that readers are better off elsewhere."""
+        return monotonic() - self._swept_at > self._options.outage_seconds + self._options.sweep_seconds
+
+    @property
     def may_judge_leases(self) -> bool:
         """Whether an expired lease may be judged: this process has been in touch with Redis for a lease."""
         return self._life.may_judge
@@ -129,6 +145,7 @@ class Hub:
         loops = [
             asyncio.create_task(self._keep_sweeping(), name="sweep"),
             asyncio.create_task(self._life.run(), name="life of writers"),
+            asyncio.create_task(self._keep_readers_connected(), name="outages"),
         ]
         try:
             await asyncio.gather(*loops)
@@ -149,6 +166,19 @@ class Hub:
                 if not is_away:
                     _log.warning("The sweep waits: %s", error)
                 is_away = True
+
+    async def _keep_readers_connected(self) -> None:
+        """Send readers away while this process can tell them nothing: another replica may be better off."""
+        while True:
+            await asyncio.sleep(self._options.sweep_seconds / 2)
+            if self.is_cut_off and self._subscriptions and not self._is_draining:
+                count = len(self._subscriptions)
+                _log.warning("Redis has been away for too long: %d reader(s) are asked to come back elsewhere", count)
+                await send_away(
+                    tuple(self._subscriptions),
+                    within_seconds=self._options.drain_seconds,
+                    goes_on=lambda: self.is_cut_off and not self._is_draining,
+                )
 
     async def subscribe(self, stream: str, start: Start) -> Subscription:
         """Open a subscription. Raises `Unknown` for a task nobody knows, `LogUnavailable` if Redis is away."""
@@ -179,11 +209,26 @@ class Hub:
         self._subscriptions.discard(subscription)
         self._leave(watch)
 
-    def drain(self) -> None:
-        """Let every subscription end, also those still to come."""
+    async def drain(self, *, is_urgent: Callable[[], bool] = lambda: False) -> int:
+        """End every subscription, also those still to come, spread over the time there is; how many had to be cut.
+
+        `is_urgent` is asked again and again: once it says so, all end at once.
+        """
         self._is_draining = True
-        for subscription in tuple(self._subscriptions):
-            subscription.drain()
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._options.drain_seconds
+        spread = self._options.drain_seconds * _SPREAD
+        await send_away(tuple(self._subscriptions), within_seconds=spread, is_urgent=is_urgent)
+        urgent_deadline = _NEVER
+        # Those that are left have not taken their last block yet.
+        while self._subscriptions and loop.time() < min(deadline, urgent_deadline):
+            if is_urgent():
+                urgent_deadline = min(urgent_deadline, loop.time() + _URGENT_SECONDS)
+            await asyncio.sleep(_DRAIN_POLL_SECONDS)
+        left = tuple(self._subscriptions)
+        for subscription in left:
+            subscription.cut()
+        return len(left)
 
     def _watch(self, key: tuple[str, bool]) -> _Watch:
         """Listen before anybody looks: what is appended after a look then rings."""

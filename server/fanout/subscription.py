@@ -153,9 +153,20 @@ class Subscription:
             self.advance()
 
     def drain(self) -> None:
-        """End soon, with what is there."""
+        """End as soon as the outlet lets it, with what is there and a time to come back."""
         self._is_draining = True
+        if self._looking is not None:
+            # It may be long in coming, from a Redis that is away; whoever serves the reader next looks itself.
+            self._looking.remove_done_callback(self._looked)
+            self._looking = None
         self.advance()
+
+    def cut(self) -> None:
+        """Leave the reader in the middle: it has not taken what would have ended its response."""
+        outlet = self._outlet
+        if outlet:
+            outlet.abort()
+        self.close()
 
     def close(self) -> None:
         """Leave: the reader has gone, or nobody comes to read."""
@@ -227,6 +238,9 @@ class Subscription:
             if self._first is None:
                 block = self._tail.block_after(self.cursor)
                 if block is None or (self._tail.is_behind and not block.frames):
+                    if self._is_draining:
+                        self._settle(b"")
+                        return
                     self._begin_look()
                     continue
                 seen = self._tail.version
@@ -312,8 +326,7 @@ class Subscription:
             self._unsent_bytes = outlet.unsent_bytes
         elif now - self._blocked_since >= self._pace.stall:
             _log.info("A reader of %r took nothing for %g s and is cut off", self._tail.stream, self._pace.stall)
-            outlet.abort()
-            self.close()
+            self.cut()
             return
         self.due_at = now + self._pace.stall / _STALL_CHECKS
 

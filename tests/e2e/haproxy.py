@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from shutil import which
 
+from tests.support.waiting import wait_until
+
 CONFIGURATION = Path(__file__).parents[2] / "deploy" / "haproxy" / "haproxy.cfg"
 HAPROXY = which("haproxy", path=os.environ.get("PATH", "") + os.pathsep + "/usr/sbin")
 
@@ -30,6 +32,16 @@ class Proxy:
     @property
     def port(self) -> int:
         return int(self.url.rpartition(":")[2])
+
+    async def until_used(self, replica: str) -> None:
+        """Wait until the replica is in use (again), by both backends."""
+
+        def states() -> set[str]:
+            text = self.log.read_text()
+            found = (re.findall(rf"Server {name}/{replica} is (UP|DOWN)", text) for name in ("events", "requests"))
+            return {["UP", *each][-1] for each in found}
+
+        await wait_until(lambda: states() == {"UP"}, description=f"{replica} is in use", timeout=15)
 
 
 def configuration_for(replicas: Sequence[str]) -> str:

@@ -159,9 +159,10 @@ class Product:
         """Address of the first server."""
         return self.servers[0].url
 
-    def add_server(self) -> Server:
-        """One more server, not started."""
-        server = Server(f"server{len(self.servers) + 1}", folder=self.folder, settings=self._all_settings())
+    def add_server(self, **settings: str) -> Server:
+        """One more server, not started; `settings` are its own."""
+        name = f"server{len(self.servers) + 1}"
+        server = Server(name, folder=self.folder, settings={**self._all_settings(), **settings})
         self.servers.append(server)
         return server
 

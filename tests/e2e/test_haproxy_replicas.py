@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -99,16 +98,9 @@ async def test_posts_during_a_restart_of_every_replica_in_turn_are_all_served_by
             assert await server.stop() == 0
             await server.start()
             await server.ready()
-            await _is_up_again(proxy, f"replica{found.servers.index(server) + 1}")
+            await proxy.until_used(f"replica{found.servers.index(server) + 1}")
         posting.cancel()
         await asyncio.gather(posting, return_exceptions=True)
         created = (await http.get("/tasks", params={"limit": 1})).json()
     assert created["tasks"], created
     assert set(statuses) == {201}
-
-
-async def _is_up_again(proxy: Proxy, name: str) -> None:
-    def states() -> list[str]:
-        return re.findall(rf"Server requests/{name} is (UP|DOWN)", proxy.log.read_text())
-
-    await wait_until(lambda: [*states(), "UP"][-1] == "UP", description=f"{name} is in use again", timeout=15)

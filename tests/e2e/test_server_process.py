@@ -5,7 +5,7 @@ import re
 import signal
 import socket
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from tests.e2e.dev_run import REPRISE, environment, free_port, reprise
+from tests.support.redis_server import RedisServer
 
 
 @asynccontextmanager
@@ -58,6 +59,66 @@ async def test_a_wish_to_stop_ends_open_streams_and_exits_with_0(
         said = (await process.stderr.read()).decode()
     assert '"level": "error"' not in said
     assert "Traceback" not in said
+
+
+async def test_a_second_wish_to_stop_ends_every_stream_now_and_exits_with_0(tmp_path: Path, redis_url: str):
+    settings = {"REPRISE_REDIS_URL": redis_url, "REPRISE_DRAIN_SECONDS": "3600"}
+    async with server(tmp_path, settings=settings) as (process, url), AsyncExitStack() as stack:
+        http = await stack.enter_async_context(httpx.AsyncClient(base_url=url, limits=httpx.Limits(max_connections=50)))
+        opening = [http.stream("GET", "/stream/system", headers={"accept": "text/event-stream"}) for _ in range(30)]
+        streams = [await stack.enter_async_context(each) for each in opening]
+        process.terminate()
+        await until_said(process, "draining")
+        process.terminate()
+        bodies = await asyncio.gather(*(each.aread() for each in streams))
+        assert all(b"retry: " in body for body in bodies)
+        async with asyncio.timeout(10):
+            assert await process.wait() == 0
+
+
+async def test_a_third_wish_to_stop_ends_the_process(tmp_path: Path, redis_url: str):
+    settings = {"REPRISE_REDIS_URL": redis_url, "REPRISE_DRAIN_SECONDS": "3600"}
+    async with server(tmp_path, settings=settings) as (process, url):
+        port = int(url.rpartition(":")[2])
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"POST /tasks HTTP/1.1\r\nhost: test\r\ncontent-length: 5\r\n\r\n")  # and no body
+        process.terminate()
+        await until_said(process, "draining")
+        process.terminate()
+        process.terminate()
+        async with asyncio.timeout(5):
+            assert await process.wait() in {0, 1}
+        writer.close()
+
+
+async def test_a_server_that_is_told_to_stop_while_redis_is_frozen_is_gone_in_time_and_says_no_error(tmp_path: Path):
+    with RedisServer() as redis:
+        settings = {"REPRISE_REDIS_URL": redis.url, "REPRISE_DRAIN_SECONDS": "1"}
+        async with server(tmp_path, settings=settings) as (process, url), httpx.AsyncClient(base_url=url) as http:
+            async with http.stream("GET", "/stream/system", headers={"accept": "text/event-stream"}) as stream:
+                chunks = stream.aiter_text()
+                assert "retry: " in await anext(chunks)
+                redis.pause()
+                asking = asyncio.create_task(http.get("/tasks"), name="ask a frozen Redis")
+                process.terminate()
+                body = "".join([text async for text in chunks])
+            assert "retry: " in body
+            async with asyncio.timeout(9):  # what docs/settings.md says of who kills late processes
+                assert await process.wait() == 0
+            await asyncio.gather(asking, return_exceptions=True)
+            assert process.stderr
+            said = (await process.stderr.read()).decode()
+        redis.resume()
+    assert '"level": "error"' not in said
+    assert "Traceback" not in said
+
+
+async def until_said(process: asyncio.subprocess.Process, words: str) -> None:
+    assert process.stderr
+    async with asyncio.timeout(10):
+        async for line in process.stderr:
+            if words in line.decode():
+                return
 
 
 async def test_a_server_starts_without_redis_and_says_so(tmp_path: Path):

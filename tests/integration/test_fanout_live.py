@@ -1,4 +1,4 @@
-"""The hub on a real server: live events, late joiners, slow readers, heartbeats and drain."""
+"""The hub on a real server: live events, late joiners, slow readers and heartbeats."""
 
 from __future__ import annotations
 
@@ -233,7 +233,7 @@ async def test_a_stream_that_is_left_and_joined_again_at_once_still_rings(hand: 
         await again.leave()
 
 
-# Heartbeats, age, drain.
+# Heartbeats and age.
 
 
 @pytest.mark.parametrize("as_event", [False, True])
@@ -252,24 +252,6 @@ async def test_a_connection_past_its_age_is_told_to_come_back_at_once(redis_url:
         reader = await side.read("chat")
         await reader.end()
         assert reader.blocks[-1] == b"retry: 500\n\n"
-
-
-async def test_a_drain_ends_every_reader_with_what_it_has_and_a_spread_retry(hand: Hand, side: LiveSide):
-    record = await hand.running()
-    readers = [await side.read("tasks.a") for _ in range(10)]
-    await until_seen(readers, 0)
-    await hand.append(record, 1, numbered(1, 20))
-    window = side.hub._watches["tasks.a", False].tail.window
-    await wait_until(lambda: window.top == EventId(record.generation, 20), description="this process has heard of 20")
-    side.hub.drain()
-    for reader in readers:
-        await reader.end()
-        assert reader.sequences == list(range(21))
-    retries = [int(reader.blocks[-1].removeprefix(b"retry: ")) for reader in readers]
-    assert len(set(retries)) > 1
-    assert all(1000 <= retry <= 3000 for retry in retries)
-    late = await side.read("tasks.a")
-    await late.end()
 
 
 # Without the doorbell, and without Redis.

@@ -24,7 +24,7 @@ from tests.support.waiting import wait_until
 class RealServer:
     """A server of this process, and a client of it."""
 
-    server: uvicorn.Server
+    server: DrainingServer
     serving: asyncio.Task[None]
     client: httpx.AsyncClient
     port: int

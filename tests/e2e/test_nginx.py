@@ -1,0 +1,101 @@
+"""The nginx configuration in `deploy/`, run for real: events pass as they come, and no EventSource is stranded."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.e2e.crowd import following_crowd
+from tests.e2e.nginx import NGINX, run_nginx
+from tests.e2e.product import product
+from tests.e2e.reader import assert_whole
+from tests.e2e.test_haproxy import EVENT_SOURCE, Answer, Replica, answers, breaks_off, refuses, streams_the_time
+from tests.support.waiting import wait_until
+
+pytestmark = [
+    pytest.mark.skipif(NGINX is None, reason="nginx is not installed on this machine"),
+    pytest.mark.timeout(120),
+]
+
+
+async def test_an_event_passes_nginx_without_waiting_for_the_next_one(tmp_path: Path):
+    replicas = await started(streams_the_time, streams_the_time, streams_the_time)
+    delays: list[float] = []
+    async with (
+        run_nginx([each.address for each in replicas], tmp_path) as port,
+        client(port) as http,
+        http.stream("GET", "/events", headers=EVENT_SOURCE) as response,
+    ):
+        async for line in response.aiter_lines():
+            if line.startswith("data: "):
+                delays.append(time.monotonic() - float(line[6:]))
+            if len(delays) == 20:
+                break
+    # Buffered, all twenty would come together, the first one 400 ms late.
+    assert sorted(delays)[10] < 0.05, delays
+    await stopped(replicas)
+
+
+async def test_an_event_source_without_any_replica_is_told_when_to_come_back(tmp_path: Path):
+    replicas = await started(breaks_off, breaks_off, breaks_off)
+    async with run_nginx([each.address for each in replicas], tmp_path) as port, client(port) as http:
+        told = await http.get("/events", headers={**EVENT_SOURCE, "origin": "https://page.example"})
+        others = await http.get("/tasks")
+    assert (told.status_code, told.headers["content-type"]) == (200, "text/event-stream")
+    assert 1000 <= int(told.text.removeprefix("retry: ").partition("\n")[0]) <= 3000
+    assert told.text.endswith("\n\n")
+    assert told.headers["access-control-allow-origin"] == "https://page.example"
+    assert others.status_code == 502
+    await stopped(replicas)
+
+
+async def test_a_get_goes_to_another_replica_and_a_post_that_was_sent_does_not(tmp_path: Path):
+    replicas = await started(breaks_off, refuses, answers)
+    async with run_nginx([each.address for each in replicas], tmp_path) as port, client(port) as http:
+        assert (await http.get("/tasks")).text == replicas[2].address
+        asked = [len(each.asked) for each in replicas]
+        assert sum(asked) >= 1
+        posts = [(await http.post("/tasks", json={})).status_code for _ in range(3)]
+    assert set(posts) <= {200, 502, 503}
+    assert sum(len(each.asked) for each in replicas) == sum(asked) + 3, "a POST was sent twice"
+    await stopped(replicas)
+
+
+@pytest.mark.slow
+async def test_readers_behind_nginx_outlive_the_stop_of_a_replica_and_the_kill_of_another(tmp_path: Path):
+    settings = {"REPRISE_DRAIN_SECONDS": "2"}
+    async with (
+        product(tmp_path, servers=3, settings=settings) as found,
+        run_nginx([server.address for server in found.servers], tmp_path) as port,
+    ):
+        task_id = await found.start_task("emit_many", url=f"http://127.0.0.1:{port}", count=400, interval_ms=30)
+        async with following_crowd(port, [f"/tasks/{task_id}/events"] * 30) as crowd:
+            await wait_until(
+                lambda: all(len(source.events) > 5 for source in crowd.sources), description="all read", timeout=20
+            )
+            assert await found.servers[0].stop() == 0
+            await found.servers[1].kill()
+            await crowd.until_ended(timeout=60)
+        for source in crowd.sources:
+            assert_whole(source.events, emitted=400)
+            assert set(source.statuses[:-1]) <= {0, 200}
+            assert source.statuses[-1] == 204
+        assert sum(len(source.answers) > 2 for source in crowd.sources) >= 10, "nobody was moved"
+
+
+def client(port: int) -> httpx.AsyncClient:
+    return httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=10, trust_env=False)
+
+
+async def started(*kinds: Answer) -> list[Replica]:
+    replicas = [Replica(kind) for kind in kinds]
+    await asyncio.gather(*(each.start() for each in replicas))
+    return replicas
+
+
+async def stopped(replicas: list[Replica]) -> None:
+    await asyncio.gather(*(each.stop() for each in replicas))
