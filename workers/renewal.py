@@ -49,7 +49,7 @@ from typing import Final
 from server.streams import calls
 from server.streams.calls import Call, Lifetimes, Renewal
 from server.streams.connections import SyncClient, run_many_sync
-from server.streams.errors import LogUnavailable
+from server.streams.errors import LogRefused, LogUnavailable
 from server.streams.ids import EventId
 from server.streams.keys import Keys
 from server.streams.lease import RENEWALS_PER_LEASE, Lease, boot_seconds
@@ -62,6 +62,8 @@ _RETRY_SECONDS: Final = 0.2
 #: Few enough that the last of them does not wait long behind the others.
 _PER_TRIP: Final = 100
 _ALL_IS_WELL: Final = Renewal("renewed")
+#: Whether there is anything left to write to, its writer has to find out.
+_REFUSED: Final = Renewal("refused")
 
 
 @dataclass(eq=False, frozen=True, slots=True)
@@ -147,7 +149,9 @@ class LeaseKeeper:
             renewals = run_many_sync(self._client, [self._call(held) for held in some])
             renewed: list[Held] = []
             for held, renewal in zip(some, renewals, strict=True):
-                if isinstance(renewal, LogUnavailable):
+                if isinstance(renewal, LogRefused):
+                    self._note(held, _REFUSED, asked_at=asked_at)
+                elif isinstance(renewal, LogUnavailable):
                     refusals.append(renewal)
                 elif held in self._held:
                     self._note(held, renewal, asked_at=asked_at)
