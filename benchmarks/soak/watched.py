@@ -35,10 +35,17 @@ def _count_into(file: Path) -> None:
 
 
 def main() -> None:
-    _count_into(Path(sys.argv[1]))
-    from server.__main__ import main as run  # noqa: PLC0415 (after the loop's factory was replaced)
+    _, file, command, *options = sys.argv
+    _count_into(Path(file))
+    # After the loop's factory was replaced. `reprise worker` would put another program in the place of this one.
+    if command == "worker":
+        from workers.__main__ import main as run_worker  # noqa: PLC0415
 
-    run(sys.argv[2:])
+        run_worker(options)
+    else:
+        from server.__main__ import main as run_server  # noqa: PLC0415
+
+        run_server([command, *options])
 
 
 if __name__ == "__main__":

@@ -104,8 +104,9 @@ class StreamWriter(LaneWriter):
         self._is_probe_due = False
         self._is_repair_due = False
         self._refreshed_at = boot_seconds()
-        #: What was stored since the log was last trimmed.
-        self._untrimmed_bytes = 0
+        #: What was stored since the log was last measured, and whether it ever was by this attempt.
+        self._unmeasured_bytes = 0
+        self._is_measured = False
         #: Takes the answer to the call under way, and what that call was about.
         self._take: Callable[[Any], None] = self._appended
         self._sent = Batch(record.generation, 0, ())
@@ -267,14 +268,15 @@ class StreamWriter(LaneWriter):
         is_all = len(self._sent_values) == len(self._changed)
         self._sent_changes = self._changes if is_all else self._stored_changes
         self._take = self._appended
-        trims = self._is_trim_due(batch)
+        before = batch.first_sequence - 1
+        trims = (before + len(batch.drafts)) // _EVENTS_PER_TRIM > before // _EVENTS_PER_TRIM
         return self._calls.append(
             batch,
             expected=self._outbox.stored,
             values=self._sent_values,
             refreshes=self._is_refresh_due(),
             trim_to=self._options.max_events if trims else 0,
-            trim_to_bytes=self._options.max_bytes if trims else 0,
+            trim_to_bytes=self._options.max_bytes if self._is_measuring_due(trims=trims) else 0,
         )
 
     def _fields_for(self, batch: Batch) -> dict[str, str]:
@@ -295,7 +297,7 @@ class StreamWriter(LaneWriter):
         unsent_bytes = outbox.unsent_bytes
         conclusion = outbox.conclude(batch, reply)
         self._lane.unsent_bytes -= unsent_bytes - outbox.unsent_bytes
-        self._untrimmed_bytes += unsent_bytes - outbox.unsent_bytes
+        self._unmeasured_bytes += unsent_bytes - outbox.unsent_bytes
         if conclusion is Conclusion.STORED:
             # After "differs" the fields are sent once more: they may belong to a part that was not stored. Not so with
             # the terminal event, which they share a step with, and behind which nothing can be sent.
@@ -353,14 +355,14 @@ class StreamWriter(LaneWriter):
         else:
             self.fence(f"The lease of task {self._task_id} ran out, and its record answered {renewal.outcome!r}.")
 
-    def _is_trim_due(self, batch: Batch) -> bool:
-        before = batch.first_sequence - 1
-        is_due = (before + len(batch.drafts)) // _EVENTS_PER_TRIM > before // _EVENTS_PER_TRIM
-        max_bytes = self._options.max_bytes
-        if is_due or (max_bytes and self._untrimmed_bytes >= max_bytes // CHECKS_PER_BUDGET):
-            self._untrimmed_bytes = 0
-            return True
-        return False
+    def _is_measuring_due(self, *, trims: bool) -> bool:
+        """Whether to see how large the log is: it takes Redis as long as many appends."""
+        due = self._options.max_bytes // CHECKS_PER_BUDGET
+        # Once for what earlier attempts left, where there is enough to be worth it.
+        if not due or (self._unmeasured_bytes < due and (self._is_measured or not trims)):
+            return False
+        self._unmeasured_bytes, self._is_measured = 0, True
+        return True
 
     def _is_refresh_due(self) -> bool:
         now = boot_seconds()

@@ -339,7 +339,8 @@ async def test_a_redis_that_refuses_everybody_is_said_once_and_so_is_its_recover
     handler.emit = lambda record: said.append(record.getMessage())
     logger = logging.getLogger("server.streams.lane")
     logger.addHandler(handler)
-    before, logger.level = logger.level, logging.INFO
+    before = logger.level
+    logger.setLevel(logging.INFO)
     for word in "abc":
         bench.enlist(word, f"{word}{word}")
         await asyncio.sleep(1)
@@ -350,7 +351,7 @@ async def test_a_redis_that_refuses_everybody_is_said_once_and_so_is_its_recover
         await asyncio.sleep(1)
         bench.wire.reply("ok", LogRefused("WRONGTYPE"))
     logger.removeHandler(handler)
-    logger.level = before
+    logger.setLevel(before)
     assert said == ["Appends wait: OOM", "Appends go on"]
     assert bench.lane.trouble == ""
 
