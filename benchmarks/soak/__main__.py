@@ -24,9 +24,9 @@ from benchmarks.soak.stack import RESULT_SECONDS, Stack, running_stack
 from benchmarks.soak.verdict import Verdict
 
 _SAMPLE_SECONDS: Final = 2.0
-#: Of the whole time; at least as long as it takes until the first tasks are forgotten again.
+#: Of the whole time; at least as long as it takes until tasks are forgotten again and allocators have seen the worst.
 _WARM_UP_SHARE: Final = 0.2
-_LEAST_WARM_UP_SECONDS: Final = RESULT_SECONDS + 15.0
+_LEAST_WARM_UP_SECONDS: Final = RESULT_SECONDS + 60.0
 #: After the load: as long as the last task is kept, and some more until Redis has removed what expired.
 _COOL_DOWN_SECONDS: Final = RESULT_SECONDS + 15.0
 _READY_SECONDS: Final = 30.0
@@ -42,7 +42,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 @app.command()
 def main(
     *,
-    minutes: Annotated[float, typer.Option(min=1.5, help="How long the load lasts.")] = 30,
+    minutes: Annotated[float, typer.Option(min=2, help="How long the load lasts.")] = 30,
     rate: Annotated[float, typer.Option(min=10, help="Events a second, over all streams.")] = 2000,
     streams: Annotated[int, typer.Option(min=1, help="Tasks that emit side by side.")] = 20,
     readers: Annotated[int, typer.Option(min=1, help="Readers that come and go, besides one for each task.")] = 60,

@@ -17,7 +17,7 @@ _ROOT: Final = Path(__file__).parents[2]
 RETENTION_SECONDS: Final = 15
 RESULT_SECONDS: Final = 30
 SETTINGS: Final = {
-    "REPRISE_LOG_LEVEL": "warning",
+    "REPRISE_LOG_LEVEL": "error",
     "REPRISE_LOG_FORMAT": "console",
     "REPRISE_LEASE_SECONDS": "5",
     "REPRISE_RETENTION_SECONDS": str(RETENTION_SECONDS),
@@ -63,7 +63,7 @@ class Stack:
             program.check()
 
     def said(self) -> dict[str, str]:
-        """What server and worker wrote: warnings and worse, which a soak must not bring about."""
+        """What server and worker wrote: errors, which a soak must not bring about."""
         found = {name: (self.folder / f"{name}.log").read_text(errors="replace") for name in self.programs}
         return {name: text for name, text in found.items() if text.strip()}
 

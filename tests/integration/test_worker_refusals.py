@@ -127,6 +127,19 @@ async def test_no_task_is_declared_dead_and_nothing_is_lost_while_redis_takes_no
             assert len(waits) <= 2, waits
 
 
+@pytest.mark.parametrize("code", ["OOM", "MISCONF", "READONLY", "NOREPLICAS"])
+async def test_a_worker_judges_no_lease_while_redis_only_answers(
+    own_redis: RedisServer, own_bench: Bench, code: str
+) -> None:
+    refuse, heal = WAYS[code]
+    async with working(own_redis.url) as worker:
+        await wait_until(worker._may_judge_expired, description="it has been in touch for a lease")
+        refuse(own_redis)
+        await wait_until(lambda: not worker._may_judge_expired(), description="it is in touch no more")
+        heal(own_redis)
+        await wait_until(worker._may_judge_expired, description="it is again, for a lease")
+
+
 @pytest.mark.parametrize("code", ["OOM", "MISCONF", "READONLY"])
 async def test_readers_keep_their_streams_with_heartbeats_and_nobody_is_missed(
     own_redis: RedisServer, own_bench: Bench, code: str
@@ -196,10 +209,12 @@ async def test_an_attempt_that_cannot_be_stored_in_time_is_stopped_and_tried_aga
     async with working(own_redis.url, *ALL_MODULES, write_timeout_seconds=1.5) as _worker:
         task_id = await own_bench.create(task_type, max_attempts=2)
         await own_bench.has_emitted(task_id, "number", count=10)
-        with caplog.at_level(logging.ERROR, logger="workers"):
+        with caplog.at_level(logging.WARNING, logger="workers"):
             _no_memory(own_redis)
             await wait_until(lambda: "is stopped: Redis has stored nothing" in caplog.text, description="it is told")
+            await wait_until(lambda: "failed: Redis stored nothing" in caplog.text, description="it ends", timeout=10)
         assert "maxmemory" in caplog.text
+        assert "was told to stop and goes on" not in caplog.text  # also from a thread that waited for room
         _memory(own_redis)
 
         async def second_attempt() -> TaskRecord | None:
