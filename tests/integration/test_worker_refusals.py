@@ -157,6 +157,8 @@ async def test_readers_keep_their_streams_with_heartbeats_and_nobody_is_missed(
             ends = monotonic() + 2.5 * LEASE_SECONDS
             while monotonic() < ends:
                 found.append(await reader.next())
+            # New readers are welcome: what there is can be read.
+            assert (await web.client.get("/health/ready")).status_code == 200
             heal(own_redis)
             found += await reader.rest()
     kinds = [each.event for each in found]
