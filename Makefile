@@ -7,7 +7,7 @@ JOBS ?= 3
 REPRISE_MODEL_SCHEDULES ?= 5000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev test check bench format model lock clean
+.PHONY: help setup dev test check bench soak format model lock clean
 
 ## help: list these targets
 help:
@@ -61,6 +61,10 @@ $(VENV)/.bench: $(VENV)/.installed requirements/bench.txt
 ## bench: measure Reprise, Nchan and the tutorial design here, into docs/benchmarks.* (BENCH_ARGS="--only b")
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks $(or $(BENCH_ARGS),--output docs)
+
+## soak: 30 minutes of load, and whether anything grows (SOAK_ARGS="--minutes 2")
+soak: setup
+	$(BIN)/python -m benchmarks.soak $(SOAK_ARGS)
 
 ## format: rewrite the code as ruff wants it
 format: setup

@@ -29,6 +29,9 @@ from benchmarks.scenarios.scenario import Scenario
 from benchmarks.stage import Placement
 
 _MICRO: Final = "micro"
+_DURABILITY: Final = "durability"
+#: Measured with the product's inner parts, and by themselves.
+_ALONE: Final = (_MICRO, _DURABILITY)
 _KEYS: Final = [each.key for each in SCENARIOS]
 _DESIGNS: Final = [each.value for each in Design]
 
@@ -41,11 +44,13 @@ app = typer.Typer(
 
 
 @app.command(
-    epilog="Scenarios: " + "; ".join(f"{each.key}: {each.title}" for each in SCENARIOS) + f"; {_MICRO}: inner parts."
+    epilog="Scenarios: " + "; ".join(f"{each.key}: {each.title}" for each in SCENARIOS) + f"; {_MICRO}: inner parts; "
+    f"{_DURABILITY}: what REPRISE_DURABILITY costs."
 )
 def main(
     only: Annotated[
-        str, typer.Option(help=f"Scenarios to run, with commas between them, or {_MICRO}.", metavar="A,B")
+        str,
+        typer.Option(help=f"Scenarios to run, with commas between them, or {_MICRO}, or {_DURABILITY}.", metavar="A,B"),
     ] = ",".join(_KEYS),
     rounds: Annotated[int, typer.Option(min=1, help="How often each scenario is run.")] = 3,
     peers: Annotated[
@@ -66,10 +71,11 @@ def main(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     try:
-        if only == _MICRO:
-            from benchmarks.micro import measure_parts  # noqa: PLC0415 (the product's inner parts, only when asked for)
+        if only in _ALONE:
+            from benchmarks import micro  # noqa: PLC0415 (the product's inner parts, only when asked for)
 
-            sys.stdout.write(measure_parts(console=console))
+            measure = micro.measure_parts if only == _MICRO else micro.measure_durability
+            sys.stdout.write(measure(console=console))
             return
         plan = _plan(only, peers, rounds)
         allow_many_files()
@@ -123,9 +129,11 @@ def _plan(only: str, peers: str, rounds: int) -> Plan:
 def _scenarios(only: str) -> list[Scenario]:
     wanted = [each.strip() for each in only.split(",")]
     if unknown := [each for each in wanted if each not in _KEYS]:
-        if unknown == [_MICRO]:
-            raise Unusable(f"{_MICRO!r} goes alone: --only {_MICRO}, and the scenarios in another run.")
-        raise Unusable(f"There is no scenario {unknown[0]!r}. Choose from {', '.join(_KEYS)}, or {_MICRO} alone.")
+        if unknown[0] in _ALONE:
+            raise Unusable(f"{unknown[0]!r} goes alone: --only {unknown[0]}, and the scenarios in another run.")
+        raise Unusable(
+            f"There is no scenario {unknown[0]!r}. Choose from {', '.join(_KEYS)}, or {' or '.join(_ALONE)} alone."
+        )
     return [each for each in SCENARIOS if each.key in wanted]
 
 

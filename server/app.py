@@ -28,6 +28,7 @@ from server.streams.cancelling import cancel_all
 from server.streams.connections import AsyncClient, connect, execute
 from server.streams.dead_letters import DeadLetters
 from server.streams.doorbell import Doorbells
+from server.streams.durability import Durability
 from server.streams.errors import LogUnavailable
 from server.streams.keys import Keys
 from server.streams.log import Log
@@ -77,7 +78,7 @@ def create_app(settings: ServerSettings) -> Starlette:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(parts.commands.aclose)
             stack.push_async_callback(parts.bells.aclose)
-            await stack.enter_async_context(_running(parts))
+            await stack.enter_async_context(_running(parts, settings.durability))
             yield parts.state
 
     app = Application(
@@ -104,7 +105,14 @@ def _build(settings: ServerSettings) -> _Parts:
         result_seconds=settings.result_seconds,
         dead_letter_seconds=settings.dead_letter_seconds,
     )
-    log = Log(commands, keys, lifetimes=lifetimes, max_events=settings.max_stream_events)
+    log = Log(
+        commands,
+        keys,
+        lifetimes=lifetimes,
+        max_events=settings.max_stream_events,
+        max_bytes=int(settings.max_stream_bytes),
+        durability=settings.durability,
+    )
     doorbells = Doorbells(bells, home=keys.bell(f"home.{token_hex(8)}"))
 
     hub = Hub(log, doorbells, options=_hub_options(settings))
@@ -113,7 +121,14 @@ def _build(settings: ServerSettings) -> _Parts:
         return hub.may_judge_leases
 
     announcer = Announcer(log)
-    store = TaskStore(commands, keys, announcer, lifetimes=lifetimes, may_judge_expired=may_judge_expired)
+    store = TaskStore(
+        commands,
+        keys,
+        announcer,
+        lifetimes=lifetimes,
+        may_judge_expired=may_judge_expired,
+        durability=settings.durability,
+    )
     dead_letters = DeadLetters(commands, keys, store, lifetimes=lifetimes)
     presence = Presence(commands, keys, store, grace_seconds=settings.disconnect_grace_seconds)
     following = Following(presence)
@@ -167,13 +182,13 @@ def _hub_options(settings: ServerSettings) -> HubOptions:
 
 
 @asynccontextmanager
-async def _running(parts: _Parts) -> AsyncGenerator[None]:
+async def _running(parts: _Parts, durability: Durability) -> AsyncGenerator[None]:
     """The loops of the process, each in an asyncio task of its own that is started again if it fails."""
     loops: dict[str, Callable[[], Awaitable[None]]] = {
         "doorbells": parts.doorbells.run,
         "hub": parts.hub.run,
         "reaper": parts.reaper.run,
-        "start": lambda: _check_redis(parts),
+        "start": lambda: _check_redis(parts, durability),
     }
     supervised = [asyncio.create_task(_supervise(name, loop), name=name) for name, loop in loops.items()]
     try:
@@ -194,13 +209,13 @@ async def _supervise(name: str, loop: Callable[[], Awaitable[None]]) -> None:
         await asyncio.sleep(random.uniform(0.5, 1.5))
 
 
-async def _check_redis(parts: _Parts) -> None:
+async def _check_redis(parts: _Parts, durability: Durability) -> None:
     """Wait for Redis, check it, and tell the world that this server has started."""
     readiness = parts.state["readiness"]
     failures = 0
     while readiness.unsuitable != []:
         try:
-            found = await examine(parts.commands)
+            found = await examine(parts.commands, durability)
         except LogUnavailable as error:
             if failures == 0:
                 _logger.warning("Redis cannot be reached, trying again until it can: %s", error)

@@ -12,7 +12,9 @@ from server.streams.settings import CoreSettings, Words
 class ServerSettings(CoreSettings):
     """One server process: one replica."""
 
-    sibling_names: ClassVar[frozenset[str]] = frozenset({"tasks", "queues", "concurrency", "append_delay_ms", "name"})
+    sibling_names: ClassVar[frozenset[str]] = frozenset(
+        {"tasks", "queues", "concurrency", "append_delay_ms", "write_timeout_seconds", "name"}
+    )
 
     host: str = Field(
         "127.0.0.1",

@@ -2,6 +2,9 @@
 
 Order, the protocol's and not to be changed: terminal event and record in one step, then the news, then, a few seconds
 later and after one more look at the log, the queue entry. Invariant: a fenced attempt writes nothing and acks nothing.
+While Redis takes nothing the function goes on, until its events fill the writer's buffer or the time for that is over;
+what the attempt then fails with is written as soon as Redis takes it. An attempt whose log Redis refuses for good lets
+go of its task, whose lease runs out.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from server.streams.announcements import Announcer
 from server.streams.calls import Call, Postponed, Renewal, Reply
 from server.streams.connections import AsyncClient, run
 from server.streams.dead_letters import DeadLetters
-from server.streams.errors import Fenced, InvalidInput, LogUnavailable
+from server.streams.errors import Fenced, InvalidInput, LogRefused, LogUnavailable
 from server.streams.jitter import jitter
 from server.streams.keys import Keys
 from server.streams.lane import Lane
@@ -29,9 +32,9 @@ from server.streams.ready import QueueEntry, ReadyQueue
 from server.streams.records import Status, TaskRecord, with_error
 from server.streams.tasks import TaskStore
 from server.streams.writer import StreamWriter, WriterOptions
-from workers.context import Context, StopSign
+from workers.context import Context, Stopped, StopSign
 from workers.definition import TaskDefinition
-from workers.endings import Failure, of_error, of_result, of_timeout
+from workers.endings import Failure, of_error, of_result, of_timeout, of_unstored
 from workers.failures import TaskError
 from workers.invocation import STOP_GRACE_SECONDS, Invocation, Outcome, Raised
 from workers.news import AttemptNews
@@ -86,6 +89,8 @@ class _Stop(Enum):
     FENCE = "Another worker runs the task now, or it is over; this attempt may not write any more."
     TIMEOUT = "The attempt took longer than its timeout."
     HAND_BACK = "The worker shuts down; another one will run the task again."
+    UNSTORED = "Redis has stored nothing of this attempt for too long."
+    REFUSED = "Redis refuses what this attempt writes."
 
 
 class Attempt:
@@ -115,6 +120,10 @@ class Attempt:
         )
         self._writer.on_repair = self._restore_index
         self._writer.on_fence = self._fenced
+        self._writer.on_unstored = self._unstored
+        self._writer.on_refusal = self._refused
+        #: With which Redis refused for good.
+        self._refusal: LogRefused | None = None
         self._news = AttemptNews(shared.announcer, claim.record)
 
     def hand_back(self) -> None:
@@ -138,6 +147,14 @@ class Attempt:
                 is_told = end is not None and await self._news.became(*end)
             except Fenced as fenced:
                 _log.warning("Stopped task %s (%s): %s", self._task_id, self._definition.name, fenced)
+                return
+            except LogRefused as refusal:
+                _log.error(
+                    "Let go of task %s (%s), which is tried again when its lease has run out: %s",
+                    self._task_id,
+                    self._definition.name,
+                    refusal,
+                )
                 return
             finally:
                 self._shared.keeper.drop(held)
@@ -175,6 +192,8 @@ class Attempt:
         return await self._conclude(invocation.outcome())
 
     async def _conclude(self, outcome: Outcome) -> tuple[Status, str] | None:
+        if self._refusal:  # whatever the function made of it: nothing can be written any more
+            raise self._refusal
         if isinstance(outcome, Raised):
             if isinstance(outcome.error, Fenced):
                 raise outcome.error
@@ -229,6 +248,7 @@ class Attempt:
         return None
 
     async def _end_early(self, invocation: Invocation, stop: _Stop) -> tuple[Status, str] | None:
+        self._writer.take_no_more(Stopped(stop.value))  # a thread that waits for room cannot be cancelled
         if stop is _Stop.HAND_BACK:
             is_over = await invocation.stop(stop.value, grace_seconds=_HAND_BACK_GRACE_SECONDS)
         else:
@@ -239,8 +259,13 @@ class Attempt:
                 self._task_id,
                 self._definition.name,
             )
+        if self._refusal:
+            raise self._refusal
         if stop is _Stop.TIMEOUT:
             return await self._fail(of_timeout(self._definition.policy))
+        if stop is _Stop.UNSTORED:
+            patience = self._shared.options.patience_seconds
+            return await self._fail(of_unstored(self._definition.policy, patience, self._writer.trouble))
         if self._stop is not _Stop.HAND_BACK:  # perhaps cancelled while it was given time to leave
             return await self._finish(Status.CANCELLED, "{}")
         if not self._claim.record.may_lose_worker:
@@ -308,7 +333,7 @@ class Attempt:
 
     def _ask(self, stop: _Stop) -> None:
         # A cancelled task is over, whatever else its worker was about to do with it.
-        is_stronger = stop is _Stop.FENCE or (stop is _Stop.CANCEL and self._stop is _Stop.HAND_BACK)
+        is_stronger = stop in {_Stop.FENCE, _Stop.REFUSED} or (stop is _Stop.CANCEL and self._stop is _Stop.HAND_BACK)
         if self._stop is None or is_stronger:
             self._stop = stop
         self._turn.set()
@@ -317,7 +342,7 @@ class Attempt:
         """Act on what a renewal found: rules 4 and 6 of `workers.renewal`."""
         if self._is_ending:
             return
-        if renewal.outcome == "absent" and self._claim.lease.is_fresh:
+        if renewal.outcome == "refused" or (renewal.outcome == "absent" and self._claim.lease.is_fresh):
             self._writer.probe()
         elif renewal.outcome != "renewed":
             self._writer.fence(f"Its lease could not be renewed: the record answered {renewal.outcome!r}.")
@@ -328,6 +353,21 @@ class Attempt:
 
     def _fenced(self, _reason: str) -> None:
         self._ask(_Stop.FENCE)
+
+    def _unstored(self) -> None:
+        if not self._is_ending:
+            _log.error(
+                "Task %s (%s) is stopped: Redis has stored nothing of it for %g s. %s",
+                self._task_id,
+                self._definition.name,
+                self._shared.options.patience_seconds,
+                self._writer.trouble,
+            )
+            self._ask(_Stop.UNSTORED)
+
+    def _refused(self, refusal: LogRefused) -> None:
+        self._refusal = refusal
+        self._ask(_Stop.REFUSED)
 
     def _restore_index(self) -> None:
         if self._restoring is None or self._restoring.done():

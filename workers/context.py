@@ -28,6 +28,8 @@ class EventWriter(Protocol):
 
     async def emit(self, draft: Draft, values: Mapping[str, str] | None = None) -> EventId: ...
     async def checkpoint(self, state: str) -> EventId: ...
+    @property
+    def unstored_seconds(self) -> float: ...
 
 
 @dataclass(slots=True)
@@ -77,6 +79,15 @@ class Context:
     def cancelled(self) -> bool:
         """Whether the function should end now: the task was cancelled, or its worker may not or will not go on."""
         return self._stop.reason is not None
+
+    @property
+    def unstored_seconds(self) -> float:
+        """For how long Redis has stored nothing of what was emitted; 0 where all is stored.
+
+        While it grows, Redis is away, full, or may not write. A function that pays for what it emits can pause; after
+        REPRISE_WRITE_TIMEOUT_SECONDS the attempt fails.
+        """
+        return self._writer.unstored_seconds
 
     async def emit(self, type: str, data: Any = None) -> None:
         """Append an event; `data` is anything that JSON can hold."""
@@ -136,6 +147,11 @@ class SyncContext:
     def cancelled(self) -> bool:
         """As in `Context`. Nothing can stop a thread from outside: look here, or call another method, now and then."""
         return self._context.cancelled
+
+    @property
+    def unstored_seconds(self) -> float:
+        """As in `Context`, a moment ago."""
+        return self._context.unstored_seconds
 
     def emit(self, type: str, data: Any = None) -> None:
         self._wait_for(self._context.emit(type, data))

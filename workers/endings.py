@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from server.streams.errors import InvalidInput, TooLarge
+from server.streams.errors import InvalidInput, LogUnavailable, TooLarge
 from server.streams.event import check_size, encode_json
 from workers.failures import TaskError
 from workers.policy import Policy
@@ -60,6 +60,12 @@ def of_timeout(policy: Policy) -> Failure:
     """The outcome of an attempt that took longer than it may. Policies know it as Python's `TimeoutError`."""
     text = f"The attempt took longer than its timeout of {policy.timeout:g} s."
     return Failure(text, "timeout", policy.retries(TimeoutError(text)))
+
+
+def of_unstored(policy: Policy, seconds: float, why: str) -> Failure:
+    """The outcome of an attempt of which Redis stored nothing for so long. Policies know it as `LogUnavailable`."""
+    text = f"Redis stored nothing of this attempt for {seconds:g} s (REPRISE_WRITE_TIMEOUT_SECONDS). {why}".strip()
+    return Failure(text[:_MAX_ERROR_CHARACTERS], "not_stored", policy.retries(LogUnavailable(text)))
 
 
 def described(error: BaseException) -> str:

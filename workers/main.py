@@ -80,9 +80,14 @@ async def open_worker(settings: WorkerSettings, definitions: Mapping[str, TaskDe
     )
     lease_ms = int(settings.lease_seconds * 1000)
     levels = _levels(settings.queues, definitions)
-    log = Log(commands, keys, lifetimes=lifetimes, max_events=settings.max_stream_events)
+    max_bytes = int(settings.max_stream_bytes)
+    log = Log(commands, keys, lifetimes=lifetimes, max_events=settings.max_stream_events, max_bytes=max_bytes)
     announcer = Announcer(log)
-    lane = Lane(partial(open_bulk, commands), delay_seconds=settings.append_delay_ms / 1000)
+    lane = Lane(
+        partial(open_bulk, commands),
+        delay_seconds=settings.append_delay_ms / 1000,
+        durability=settings.durability,
+    )
     # This store cancels and reaps nothing, so it never has to judge a lease.
     store = TaskStore(commands, keys, announcer, lifetimes=lifetimes, may_judge_expired=lambda: False)
     shared = Shared(
@@ -105,7 +110,13 @@ async def open_worker(settings: WorkerSettings, definitions: Mapping[str, TaskDe
             lease_ms=lease_ms,
             lifetimes=lifetimes,
         ),
-        options=WriterOptions(lifetimes, max_events=settings.max_stream_events, lease_ms=lease_ms),
+        options=WriterOptions(
+            lifetimes,
+            max_events=settings.max_stream_events,
+            lease_ms=lease_ms,
+            max_bytes=max_bytes,
+            patience_seconds=settings.write_timeout_seconds,
+        ),
         lane=lane,
         max_event_bytes=int(settings.max_event_bytes),
         draining=asyncio.Event(),
@@ -116,6 +127,7 @@ async def open_worker(settings: WorkerSettings, definitions: Mapping[str, TaskDe
         concurrency=settings.concurrency,
         lease_seconds=settings.lease_seconds,
         drain_seconds=settings.drain_seconds,
+        durability=settings.durability,
     )
     try:
         yield Worker(options, shared, definitions, doorbells=doorbells, registry=Registry(commands, keys))

@@ -50,7 +50,7 @@ from typing import Final
 from server.streams import calls
 from server.streams.calls import Call, Lifetimes, Renewal
 from server.streams.connections import SyncClient, run_many_sync
-from server.streams.errors import LogUnavailable
+from server.streams.errors import LogRefused, LogUnavailable
 from server.streams.ids import EventId
 from server.streams.keys import Keys
 from server.streams.lease import RENEWALS_PER_LEASE, Lease, boot_seconds
@@ -63,6 +63,8 @@ _RETRY_SECONDS: Final = 0.2
 #: Few enough that the last of them does not wait long behind the others.
 _PER_TRIP: Final = 100
 _ALL_IS_WELL: Final = Renewal("renewed")
+#: Whether there is anything left to write to, its writer has to find out.
+_REFUSED: Final = Renewal("refused")
 
 
 @dataclass(eq=False, frozen=True, slots=True)
@@ -151,7 +153,9 @@ class LeaseKeeper:
             renewals = run_many_sync(self._client, sent)
             renewed: list[Held] = []
             for held, given_away, renewal in zip(some, overdue, renewals, strict=True):
-                if isinstance(renewal, LogUnavailable):
+                if isinstance(renewal, LogRefused):
+                    self._note(held, _REFUSED, asked_at=asked_at)
+                elif isinstance(renewal, LogUnavailable):
                     refusals.append(renewal)
                 elif held in self._held:
                     if given_away:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
-from server.streams.errors import LogUnavailable
+from server.streams.errors import LogRefused, LogUnavailable
 from server.streams.jitter import jitter
 
 T = TypeVar("T")
@@ -21,11 +21,16 @@ def backoff_seconds(failures: int) -> float:
 
 
 async def until_answered(step: Callable[[], Awaitable[T]]) -> T:
-    """Repeat `step` while Redis is away. Waits for ever; whoever has a deadline cancels it."""
+    """Repeat `step` while Redis is away, or takes nothing for now. Waits for ever; who has a deadline cancels it.
+
+    Raises `LogRefused`: what Redis never does is not worth waiting for.
+    """
     failures = 0
     while True:
         try:
             return await step()
+        except LogRefused:
+            raise
         except LogUnavailable:
             failures += 1
             await asyncio.sleep(backoff_seconds(failures))

@@ -46,6 +46,12 @@ class WorkerSettings(CoreSettings):
         le=1000,
         description="How long an event may wait for others, so that appends become fewer; `0`: not at all when idle.",
     )
+    write_timeout_seconds: float = Field(
+        300,
+        ge=1,
+        le=7 * 86_400,
+        description="How long Redis may store nothing of what a task emits before the attempt fails.",
+    )
     name: str = Field(
         "",
         max_length=64,

@@ -11,13 +11,15 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any, Final
 
 from server.streams.cancelling import cancel_all
 from server.streams.contact import Contact
 from server.streams.delayed import promote_due
 from server.streams.doorbell import Doorbells
-from server.streams.errors import LogUnavailable
+from server.streams.durability import Durability
+from server.streams.errors import LogRefused, LogUnavailable
 from server.streams.ready import QueueEntry
 from server.streams.registry import HEARTBEAT_SECONDS, Registry
 from server.streams.suitability import examine
@@ -41,6 +43,8 @@ _HAND_BACK_SECONDS: Final = 4.0
 _LEAVE_SECONDS: Final = 2.0
 #: Above the lease, so that whoever takes an entry over finds the lease expired and not about to expire.
 _IDLE_MARGIN_MS: Final = 100
+#: How often what killed workers left in the queues is removed.
+_RETIRE_SECONDS: Final = 600.0
 #: A task that is put off from now on is looked for after this at the latest.
 _PROMOTE_MS: Final = 500
 
@@ -56,6 +60,7 @@ class WorkerOptions:
     concurrency: int
     lease_seconds: float
     drain_seconds: float
+    durability: Durability = Durability.FAST
 
 
 class Worker:
@@ -133,11 +138,12 @@ class Worker:
             except LogUnavailable as error:
                 failures += 1
                 if failures == 1:
-                    _log.warning("The worker waits for Redis: %s%s", error, "" if self._is_ready else _WHERE)
+                    is_nowhere = not error.code and not self._is_ready
+                    _log.warning("The worker waits for Redis: %s%s", error, _WHERE if is_nowhere else "")
                 await self._pause(backoff_seconds(failures))
 
     async def _become_ready(self) -> bool:
-        found = await examine(self._shared.client)
+        found = await examine(self._shared.client, self._options.durability)
         for sentence in found.refusals:
             if sentence not in self._refusals:
                 _log.error(sentence)
@@ -208,6 +214,8 @@ class Worker:
             if attempt is not None:
                 self._attempts.add(attempt)
                 await attempt.run(on_ended=lambda: self._release(entry))
+        except LogRefused as refusal:  # no bug: somebody has to mend it, and then it is looked at again
+            _log.error("Task %s is left alone for one lease: %s", entry.task_id, refusal)
         except Exception:  # noqa: BLE001 - the boundary of one task: its entry stays pending and is looked at again
             _log.exception("Looking after task %s failed", entry.task_id)
         finally:
@@ -234,6 +242,7 @@ class Worker:
         """Look after entries that nobody touches, those put aside here, and our place in the registry."""
         pause = min(1.0, self._options.lease_seconds / 4)
         idle_ms = int(self._options.lease_seconds * 1000) + _IDLE_MARGIN_MS
+        retire_at = 0.0  # at once: a worker that starts finds those that were killed
         while True:
             try:
                 is_listed = await self._registry.lists(self._options.name)
@@ -245,6 +254,10 @@ class Worker:
                     async with self._looking:
                         taken_over = await self._shared.queue.take_over(self._slots.room(), idle_ms=idle_ms)
                         await self._admit(taken_over)
+                if self._is_ready and monotonic() >= retire_at:
+                    retire_at = monotonic() + _RETIRE_SECONDS
+                    await self._shared.queue.retire_gone()
+                    await self._registry.forget_gone()
             except LogUnavailable:
                 self._contact.lost()
             await asyncio.sleep(pause)

@@ -1,4 +1,4 @@
-"""The product's inner parts, each as one figure. The only module of the benchmarks that knows them.
+"""The product's inner parts, each as one figure. With `durability`, the only module of the benchmarks that knows them.
 
 Pure parts are timed alone, in process time. The writer and the fan-out use a real Redis; the log, or what subscribers
 got, is counted afterwards, and a run that lost or doubled an event fails.
@@ -29,6 +29,7 @@ from server.streams.doorbell import Doorbells
 from server.streams.event import Draft, Event
 from server.streams.ids import EventId
 from server.streams.keys import Keys
+from server.streams.lane import Lane
 from server.streams.lease import Lease, boot_seconds
 from server.streams.log import Log
 from server.streams.names import task_stream
@@ -86,7 +87,7 @@ def fan_out() -> float:
 async def _append(url: str) -> float:
     client, keys = connect(url, name="benchmark"), Keys()
     began = perf_counter()
-    async with _writer(client, keys) as (writer, task_id):
+    async with claimed_writer(client, keys) as (writer, task_id):
         for _ in range(_EVENTS):
             await writer.emit(Draft("token", _DATA))
         await writer.finish(Status.COMPLETED, "{}")
@@ -112,7 +113,7 @@ async def _fan_out(url: str) -> float:
             if got["token"] % _SUBSCRIBERS == 0:
                 is_served.set()
 
-    async with asyncio.TaskGroup() as group, _writer(client, keys) as (writer, task_id):
+    async with asyncio.TaskGroup() as group, claimed_writer(client, keys) as (writer, task_id):
         stream = task_stream(task_id)
         background = [group.create_task(hub._doorbells.run())]  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         background += [group.create_task(read(stream)) for _ in range(_SUBSCRIBERS)]
@@ -135,7 +136,9 @@ async def _fan_out(url: str) -> float:
 
 
 @asynccontextmanager
-async def _writer(client: AsyncClient, keys: Keys) -> AsyncGenerator[tuple[StreamWriter, str]]:
+async def claimed_writer(
+    client: AsyncClient, keys: Keys, *, lane: Lane | None = None
+) -> AsyncGenerator[tuple[StreamWriter, str]]:
     """A writer that has claimed a task of its own."""
     lifetimes = Lifetimes()
     log = Log(client, keys, lifetimes=lifetimes, max_events=0)
@@ -157,7 +160,9 @@ async def _writer(client: AsyncClient, keys: Keys) -> AsyncGenerator[tuple[Strea
         raise Broken(f"The benchmark's own task was not claimed: {claimed.outcome!r}.")
     lease = Lease(_LEASE_MS / 1000, asked_at=asked_at)
     options = WriterOptions(lifetimes, max_events=0, lease_ms=_LEASE_MS)
-    async with StreamWriter(client, keys, claimed.record, nonce="benchmark", lease=lease, options=options) as writer:
+    async with StreamWriter(
+        client, keys, claimed.record, nonce="benchmark", lease=lease, options=options, lane=lane
+    ) as writer:
         yield writer, task.id
 
 

@@ -51,7 +51,9 @@ class Announcer:
 
     async def _publish(self, stream: str, event_type: str, data: dict[str, Any], *, token: str | None) -> bool:
         try:
-            await self._log.publish(stream, [Draft(event_type, encode_json(data, what=event_type))], token=token)
+            draft = Draft(event_type, encode_json(data, what=event_type))
+            # The token need not outlive the events: said again after that, nobody sees both.
+            await self._log.publish(stream, [draft], token=token, token_ms=self._log.retention_ms, may_be_lost=True)
         except StreamsError as error:
             _log.warning("Could not announce %s on %s: %s", event_type, stream, error)
             return False

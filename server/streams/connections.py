@@ -23,6 +23,7 @@ from redis.retry import Retry
 
 from server.streams.calls import Call, T
 from server.streams.errors import InvalidInput, LogUnavailable
+from server.streams.refusing import refusal
 
 #: The name of a command and its arguments.
 Command = tuple[str | bytes | float, ...]
@@ -249,7 +250,7 @@ async def execute_packed(client: AsyncClient, commands: Sequence[Command]) -> li
         raise unavailable(error) from error
     for reply in replies:
         if isinstance(reply, Exception):
-            raise LogUnavailable(f"Redis refused: {reply}")
+            raise refusal(str(reply))
     return replies
 
 
@@ -310,9 +311,12 @@ def run_many_sync(client: SyncClient, given: Sequence[Call[T]]) -> list[T | LogU
 
 def unavailable(error: Exception) -> LogUnavailable:
     """The error to raise for what redis-py or the socket raised."""
-    refused = isinstance(error, ResponseError)
     text = str(error) or type(error).__name__
-    return LogUnavailable(f"Redis refused: {text}" if refused else f"Redis did not answer: {text}")
+    # Of a code it knows redis-py makes a class, and cuts it off the text; some of those count as broken connections.
+    code: str | None = getattr(error, "status_code", None)
+    if isinstance(error, ResponseError) or code is not None:
+        return refusal(text, code=code)
+    return LogUnavailable(f"Redis did not answer: {text}")
 
 
 async def _answer(answer: Awaitable[T]) -> T:

@@ -2,13 +2,23 @@
 
 Whoever judges an expired lease must have been there for one lease (docs/protocol.md, "Claims, leases, ends"). A
 standing connection does not prove it: a frozen Redis, or a frozen worker, breaks none. So it is counted from replies.
-Pure.
+Nor do replies to reads: while Redis takes no writes (memory or disk full, a master that was demoted) no lease can be
+renewed, and all run out although their owners live. So what is asked has a write in it. Pure.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from time import monotonic
+from typing import Final
+
+#: Never a task's id, so that nothing is changed.
+_NOBODY: Final = "-"
+
+
+def write_probe(unfinished_index: str) -> tuple[str, ...]:
+    """A command that changes nothing, and is refused whenever a write is that needs memory: XX adds no member."""
+    return ("ZADD", unfinished_index, "XX", "0", _NOBODY)
 
 
 class Contact:

@@ -37,4 +37,18 @@ class Fenced(StreamsError):
 
 
 class LogUnavailable(StreamsError):
-    """Redis's: it did not answer, or refused (OOM, READONLY, LOADING). What was sent is *unknown*, not lost."""
+    """Redis's: it did not answer, or takes nothing for now. What was sent is *unknown*, not lost; asking again helps.
+
+    `code` is Redis' own word for why it refused, such as OOM or READONLY; empty if it did not answer.
+    """
+
+    def __init__(self, message: str = "", *, code: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class LogRefused(LogUnavailable):
+    """A person's: Redis answered that it does not do this, however often it is asked. Nothing of it took effect.
+
+    Whoever waits for Redis to come back must not wait for this; the message says what to mend.
+    """

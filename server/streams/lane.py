@@ -19,6 +19,11 @@ Theory of operation
 5. With the connection everything under way on it is lost: each writer hears "unknown" and asks again by itself. Writers
    that were not asked for their call yet only wait until the lane is connected again.
 6. A lane is one connection to one node. With several nodes each has its lane, and a writer enlists with its stream's.
+7. Where more than the master's memory is asked for (`durability`), a trip ends with a wait for it, and nobody hears an
+   answer before that is reached: it is waited for again, and nothing else is sent meanwhile. If the connection breaks
+   first everything of the trip is unknown, whatever came of it already; so it is if that server can wait for nothing.
+8. A Redis that refuses (memory or disk full, a master that was demoted) refuses everybody. The lane says so once, and
+   once more when it is over; each writer tries again by itself.
 """
 
 from __future__ import annotations
@@ -33,7 +38,8 @@ from typing import Any, Final, Protocol
 from server.streams.bulk import Done, ScriptMissing
 from server.streams.calls import Call
 from server.streams.connections import Command
-from server.streams.errors import LogUnavailable
+from server.streams.durability import Durability
+from server.streams.errors import LogRefused, LogUnavailable
 from server.streams.jitter import jitter
 
 _log = logging.getLogger(__name__)
@@ -58,8 +64,8 @@ class Source(Protocol):
         """What the reply to that call means, as its `parse` says."""
         ...
 
-    def failed(self, error: LogUnavailable, *, is_told: bool) -> None:
-        """Redis refused that call, or its fate is unknown. `is_told`: the log has a line about it."""
+    def failed(self, error: LogUnavailable) -> None:
+        """Redis refused that call, or its fate is unknown. The log has a line about it, unless it is a `LogRefused`."""
         ...
 
     def broke(self, error: Exception) -> None:
@@ -80,7 +86,13 @@ class Connection(Protocol):
 class Lane:
     """Belongs to one event loop. Nothing is dialled before something is to be sent; `aclose` is the end."""
 
-    def __init__(self, dial: Callable[[], Awaitable[Connection]], *, delay_seconds: float = 0.0) -> None:
+    def __init__(
+        self,
+        dial: Callable[[], Awaitable[Connection]],
+        *,
+        delay_seconds: float = 0.0,
+        durability: Durability = Durability.FAST,
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._dial = dial
         self._delay_seconds = delay_seconds
@@ -98,6 +110,12 @@ class Lane:
         self._next_trip_at = math.inf
         self._last_trip_at = -math.inf
         self._is_closed = False
+        self._durability = durability
+        self._wait = durability.wait
+        #: Whether the connection stands and can wait for nothing.
+        self._is_useless = False
+        #: Why nothing is stored at the moment, as it was said.
+        self.trouble = ""
         #: Counted by the writers: what they hold and do not know to be stored.
         self.unsent_bytes = 0
 
@@ -143,7 +161,7 @@ class Lane:
     def _begin(self) -> None:
         self._next_trip = None
         connection = self._connection
-        if connection is None or connection.is_lost:
+        if connection is None or connection.is_lost or self._is_useless:
             self._dialling = asyncio.create_task(self._connect(), name="lane connects")
             return
         again, self._again = self._again, []
@@ -161,7 +179,11 @@ class Lane:
         self._is_urgent = self._is_urgent and bool(self._waiting)
         if self._under_way:
             self._last_trip_at = self._loop.time()
-            connection.go(self._end)
+            if self._wait is not None:
+                connection.add(self._wait)
+                connection.go(self._end_if_safe)
+            else:
+                connection.go(self._end)
 
     def _put(self, connection: Connection, source: Source, call: Call[Any]) -> int:
         script = call.script
@@ -173,21 +195,53 @@ class Lane:
         self._under_way.append((source, call))
         return size
 
+    def _end_if_safe(self, replies: list[Any]) -> None:
+        """The end of a trip with a wait in it, unless that has to be made again."""
+        *answers, waited = replies
+        connection = self._connection
+        if self._durability.is_reached(waited) or all(isinstance(each, LogUnavailable) for each in answers):
+            self._end(answers)
+        elif connection is None or isinstance(waited, LogUnavailable):
+            # Some of it may be in the log, and safe nowhere else: as good as never answered.
+            self._is_useless = True
+            unknown = LogUnavailable(f"Whether it is safe is unknown. {waited}")
+            self._end([unknown] * len(answers))
+        else:
+            self._say(self._durability.missing)
+            connection.add(self._wait or ())
+            connection.go(lambda again: self._end_if_safe([*answers, *again]))
+
     def _end(self, replies: list[Any]) -> None:
         under_way, self._under_way = self._under_way, []
         is_lost = self._connection is not None and self._connection.is_lost
-        if is_lost and not self._is_closed:
-            _log.warning("Appends wait: the connection was lost with %d under way. %s", len(under_way), replies[-1])
+        if not is_lost:
+            self._tell_of_refusals(replies)
+        elif not self._is_closed:
+            self._say(f"The connection was lost with {len(under_way)} under way. {replies[-1]}")
         for (source, call), reply in zip(under_way, replies, strict=True):
             if isinstance(reply, ScriptMissing) and not is_lost:
                 self._unknown_scripts.add(call.script.sha)
                 self._again.append((source, call))
             elif isinstance(reply, LogUnavailable):
-                source.failed(reply, is_told=is_lost)
+                source.failed(reply)
             else:
                 self._hand_over(source, call, reply)
         if self._waiting or self._again:
             self._plan(hurry=bool(self._again))
+
+    def _tell_of_refusals(self, replies: list[Any]) -> None:
+        refusals = [each for each in replies if isinstance(each, LogUnavailable) and not _is_of_one(each)]
+        if refusals:
+            self._say(str(refusals[0]))
+        elif self.trouble and not all(isinstance(each, LogUnavailable) for each in replies):
+            self.trouble = ""
+            _log.info("Appends go on")
+
+    def _say(self, trouble: str) -> None:
+        is_news = not self.trouble
+        self.trouble = trouble
+        if is_news:
+            _log.warning("Appends wait: %s", trouble)
 
     def _hand_over(self, source: Source, call: Call[Any], reply: Any) -> None:
         try:
@@ -200,17 +254,17 @@ class Lane:
         if self._connection:
             await self._connection.aclose()
             self._connection = None
+        self._is_useless = False
         again, self._again = self._again, []
         for source, _ in again:
-            source.failed(LogUnavailable("The connection was lost before the script was sent whole."), is_told=True)
+            source.failed(LogUnavailable("The connection was lost before the script was sent whole."))
         while not self._is_closed:
             try:
                 self._connection = await self._dial()
                 break
             except LogUnavailable as error:
                 failures += 1
-                if failures == 1:
-                    _log.warning("Appends wait: %s", error)
+                self._say(str(error))
             except Exception as error:  # noqa: BLE001 - a supervised step: whoever waits must not wait for ever
                 _log.exception("Connecting for appends failed")
                 waiting, self._waiting = self._waiting, deque()
@@ -218,8 +272,6 @@ class Lane:
                     source.broke(error)
                 break
             await self._rest(failures)
-        if failures and self._connection:
-            _log.info("Appends go on")
         self._dialling = None
         if self._waiting:
             self._plan(hurry=True)
@@ -229,3 +281,8 @@ class Lane:
         if not self._is_closed:
             pause = _BACKOFF_SECONDS[min(failures, len(_BACKOFF_SECONDS)) - 1]
             await asyncio.sleep(pause * jitter.uniform(0.7, 1.3))
+
+
+def _is_of_one(error: LogUnavailable) -> bool:
+    """Whether it is about one call, and says nothing of the state of the server."""
+    return isinstance(error, (LogRefused, ScriptMissing))

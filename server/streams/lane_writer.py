@@ -1,8 +1,9 @@
 """What every writer has that appends by a lane: a bound, a line for those who wait, and one call under way at most.
 
 Invariant: who calls first is taken in first. Events that arrive while a call is under way go together in the next; one
-that Redis refused, or whose fate is unknown, is followed by a pause that grows. What calls say and what their answers
-mean is for the kind of writer; this knows neither logs nor records.
+that Redis refused for now, or whose fate is unknown, is followed by a pause that grows; what Redis refuses for good
+ends the writer. One that got no answer for its patience is told. What calls say and what their answers mean is for the
+kind of writer; this knows neither logs nor records.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from abc import ABC, abstractmethod
 from typing import Any, Final, Protocol
 
 from server.streams.calls import Call
-from server.streams.errors import LogUnavailable
+from server.streams.errors import LogRefused, LogUnavailable
 from server.streams.jitter import jitter
 from server.streams.lane import MAX_UNSENT_BYTES, Lane
 
@@ -42,8 +43,8 @@ class Unsent(Protocol):
 class LaneWriter(ABC):
     """A source of the lane. Belongs to the lane's event loop."""
 
-    def __init__(self, lane: Lane, unsent: Unsent, *, title: str) -> None:
-        """`title` names it in the log: "task abc"."""
+    def __init__(self, lane: Lane, unsent: Unsent, *, title: str, patience_seconds: float) -> None:
+        """`title` names it in the log: "task abc". `patience_seconds`: for how long Redis may store nothing."""
         self._lane = lane
         self._held = unsent
         self._title = title
@@ -58,6 +59,12 @@ class LaneWriter(ABC):
         #: Who waits until something is settled: the first in line for room, others for the end of what they asked for.
         self._waiting: list[asyncio.Future[None]] = []
         self._failure: Exception | None = None
+        #: Why callers that would have to wait do not.
+        self._refrain: BaseException | None = None
+        self._patience_seconds = patience_seconds
+        #: Since when nothing was answered, by the loop's clock, and the timer that looks at it while it is busy.
+        self._quiet_since = 0.0
+        self._look: asyncio.TimerHandle | None = None
 
     # For the kind of writer.
 
@@ -74,6 +81,15 @@ class LaneWriter(ABC):
     def _heard(self, answer: Any) -> None:
         """Take the answer to that call."""
 
+    @abstractmethod
+    def _lose_patience(self) -> None:
+        """Nothing was answered for the patience, although there is something to say."""
+
+    @property
+    def trouble(self) -> str:
+        """Why nothing is stored at the moment, as a sentence; empty if that is not known."""
+        return self._lane.trouble
+
     def _is_turn_over(self) -> bool:
         """Count an event that was taken in; whether its caller should let others run now."""
         self._events_in_turn += 1
@@ -86,6 +102,8 @@ class LaneWriter(ABC):
         """Take nothing more in, and forget what is unsent. Whoever waits hears the reason, or why it failed before."""
         if self._pause:
             self._pause.cancel()
+        if self._look:
+            self._look.cancel()
         self._lane.unsent_bytes -= self._held.unsent_bytes
         if self._failure is None:
             self._fail(reason)
@@ -109,11 +127,13 @@ class LaneWriter(ABC):
         self._in_line += 1
         try:
             async with self._line:
-                while self._is_full:
+                while self._is_full and self._refrain is None:
                     self._lane.hurry()
                     await self._settled()
         finally:
             self._in_line -= 1
+        if self._refrain:
+            raise self._refrain
 
     async def _settled(self) -> None:
         """Wait until a reply changed something."""
@@ -133,6 +153,9 @@ class LaneWriter(ABC):
 
     def _fail(self, failure: Exception) -> None:
         self._failure = failure
+        if self._look:
+            self._look.cancel()
+            self._look = None
         self._wake_all()
 
     # What the lane calls, and what it needs to know.
@@ -140,6 +163,10 @@ class LaneWriter(ABC):
     def _enlist(self, *, hurry: bool = False) -> None:
         if not self._is_busy and self._failure is None:
             self._is_busy = True
+            if self._failures == 0:
+                self._quiet_since = asyncio.get_running_loop().time()
+            if self._look is None:
+                self._look = asyncio.get_running_loop().call_later(self._patience_seconds, self._look_at_patience)
             self._lane.enlist(self, hurry=hurry)
         elif hurry:
             self._lane.hurry()
@@ -158,12 +185,14 @@ class LaneWriter(ABC):
             self._heard(answer)
             self._go_on()
 
-    def failed(self, error: LogUnavailable, *, is_told: bool) -> None:
+    def failed(self, error: LogUnavailable) -> None:
         if self._failure:
             return
+        if isinstance(error, LogRefused):
+            _log.error("The writer of %s gives up: %s", self._title, error)
+            self._fail(error)
+            return
         self._failures += 1
-        if self._failures == 1 and not is_told:
-            _log.warning("The writer of %s waits: %s", self._title, error)
         pause = _BACKOFF_SECONDS[min(self._failures, len(_BACKOFF_SECONDS)) - 1] * jitter.uniform(0.7, 1.3)
         self._pause = asyncio.get_running_loop().call_later(pause, self._go_on)
 
@@ -176,3 +205,14 @@ class LaneWriter(ABC):
         self._is_busy = False
         if self._has_more:
             self._enlist(hurry=bool(self._waiting))
+
+    def _look_at_patience(self) -> None:
+        self._look = None
+        if not self._is_busy or self._failure:
+            return  # the next time it has something to say the time begins anew
+        loop = asyncio.get_running_loop()
+        left = self._quiet_since + self._patience_seconds - loop.time()
+        if left > 0:
+            self._look = loop.call_later(left, self._look_at_patience)
+        else:
+            self._lose_patience()

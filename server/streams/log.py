@@ -13,7 +13,9 @@ from typing import Final
 from server.streams import calls
 from server.streams.calls import Call, Lifetimes, Reply, Snapshot
 from server.streams.connections import AsyncClient, execute_many, execute_packed, run
-from server.streams.errors import Conflict, LogUnavailable, StreamClosed, StreamsError
+from server.streams.contact import write_probe
+from server.streams.durability import Durability, run_durably
+from server.streams.errors import Conflict, LogRefused, LogUnavailable, StreamClosed, StreamsError
 from server.streams.event import Draft
 from server.streams.ids import ORIGIN, EventId
 from server.streams.jitter import jitter
@@ -25,6 +27,8 @@ from server.streams.sign import SIGN_FIELDS, Sign
 _OWN_TOKEN_MS: Final = 60_000
 CALLER_TOKEN_MS: Final = 86_400_000
 _TRIES: Final = 5
+#: Streams whose last id is remembered.
+_MOST_KNOWN: Final = 10_000
 #: The end of a log that is not there.
 _NEVER: Final = str(ORIGIN).encode()
 
@@ -32,13 +36,29 @@ _NEVER: Final = str(ORIGIN).encode()
 class Log:
     """Reads streams, and appends to shared ones."""
 
-    def __init__(self, client: AsyncClient, keys: Keys, *, lifetimes: Lifetimes, max_events: int) -> None:
+    def __init__(
+        self,
+        client: AsyncClient,
+        keys: Keys,
+        *,
+        lifetimes: Lifetimes,
+        max_events: int,
+        max_bytes: int = 0,
+        durability: Durability = Durability.FAST,
+    ) -> None:
         self._client = client
         self.keys = keys
         self._lifetimes = lifetimes
         self._max_events = max_events
+        self._max_bytes = max_bytes
+        self._durability = durability
         #: The last id given to this process per stream it publishes to, so that a loss in Redis is noticed.
         self._known: dict[str, EventId] = {}
+
+    @property
+    def retention_ms(self) -> int:
+        """How long events of a shared stream are kept after the newest."""
+        return self._lifetimes.retention_ms
 
     async def read(
         self, stream: str, *, first: EventId = ORIGIN, last: EventId | None = None, limit: int = 0
@@ -63,16 +83,29 @@ class Log:
         ]
 
     async def signs(self, streams: Sequence[str]) -> list[Sign | None]:
-        """Whether the writers of these tasks' streams live, in one round trip. Raises `LogUnavailable`."""
+        """Whether the writers of these tasks' streams live, in one round trip.
+
+        Raises `LogUnavailable`, also where Redis takes no writes: their leases run out then, and say nothing.
+        """
         records = [self.keys.record(task_of_stream(stream) or "") for stream in streams]
         commands = [("HMGET", record, *SIGN_FIELDS) for record in records]
-        (seconds, microseconds), *found = await execute_many(self._client, [("TIME",), *commands])
+        probe = write_probe(self.keys.unfinished_index)
+        _, (seconds, microseconds), *found = await execute_many(self._client, [probe, ("TIME",), *commands])
         now_ms = int(seconds) * 1000 + int(microseconds) // 1000
         return [Sign.decode(values, now_ms=now_ms) for values in found]
 
-    async def publish(self, stream: str, drafts: Sequence[Draft], *, token: str | None = None) -> list[EventId]:
-        """Append to a shared stream and return the ids.
+    async def publish(
+        self,
+        stream: str,
+        drafts: Sequence[Draft],
+        *,
+        token: str | None = None,
+        token_ms: int = CALLER_TOKEN_MS,
+        may_be_lost: bool = False,
+    ) -> list[EventId]:
+        """Append to a shared stream and return the ids, once they are as durable as this installation wants it.
 
+        `token_ms`: how long the token of the caller is remembered. `may_be_lost`: for what nobody waits for.
         Raises `Conflict` if the stream is closed or the token was used with other events, `LogUnavailable` if Redis
         stayed away; asking again with the same token is safe then.
         """
@@ -84,24 +117,36 @@ class Log:
                 stream,
                 drafts,
                 token=sent,
-                token_ms=CALLER_TOKEN_MS if token else _OWN_TOKEN_MS,
+                token_ms=token_ms if token else _OWN_TOKEN_MS,
                 # Drawn for each try: after a failover the same number would make the lost generation once more.
                 entropy=secrets.randbelow(1000),
                 known=self._known.get(stream),
                 lifetimes=self._lifetimes,
                 max_events=self._max_events,
+                max_bytes=self._max_bytes,
             )
 
-        reply = await self._until_answered(build)
+        durability = Durability.FAST if may_be_lost else self._durability
+        reply = await self._until_answered(build, durability)
         first = _accepted(stream, reply)
         ids = [EventId(first.generation, first.sequence + offset) for offset in range(len(drafts))]
-        self._known[stream] = max(self._known.get(stream, ORIGIN), ids[-1])
+        self._remember(stream, ids[-1])
         return ids
 
-    async def _until_answered(self, build: Callable[[], Call[Reply]]) -> Reply:
+    def _remember(self, stream: str, last: EventId) -> None:
+        # Taken out and put in again: the one that was written longest ago is the first to be forgotten.
+        self._known[stream] = max(self._known.pop(stream, ORIGIN), last)
+        if len(self._known) > _MOST_KNOWN:
+            del self._known[next(iter(self._known))]
+
+    async def _until_answered(self, build: Callable[[], Call[Reply]], durability: Durability) -> Reply:
         for attempt in range(1, _TRIES + 1):
             try:
+                if durability.wait is not None:
+                    return await run_durably(self._client, build(), durability)
                 return await run(self._client, build())
+            except LogRefused:
+                raise
             except LogUnavailable:
                 if attempt == _TRIES:
                     raise

@@ -16,6 +16,7 @@ from itertools import takewhile
 from typing import Any, Final, cast
 
 from server.streams import calls
+from server.streams.calls import Call
 from server.streams.connections import AsyncClient, SyncClient, execute, execute_many, execute_many_sync, run
 from server.streams.delayed import leave, place
 from server.streams.errors import LogUnavailable
@@ -23,6 +24,8 @@ from server.streams.keys import Keys
 from server.streams.records import TaskRecord
 
 GROUP: Final = "workers"
+#: A worker that fetches is seen twice a second, one whose tasks fill it five times a lease.
+_GONE_MS: Final = 3_600_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +116,7 @@ class ReadyQueue:
             try:
                 await execute(self._client, "XGROUP", "CREATE", stream, GROUP, "0", "MKSTREAM")
             except LogUnavailable as error:
-                if "BUSYGROUP" not in str(error):
+                if error.code != "BUSYGROUP":
                     raise
 
     async def look(self, room: Room) -> list[QueueEntry]:
@@ -123,7 +126,7 @@ class ReadyQueue:
             for level in self._levels:
                 await self._sweep(level, room, found)
         except LogUnavailable as error:
-            if "NOGROUP" in str(error):
+            if error.code == "NOGROUP":
                 await self.ensure_groups()
             elif not found:
                 raise
@@ -140,7 +143,7 @@ class ReadyQueue:
         try:
             return await self._read(streams, count, "BLOCK", block_ms)
         except LogUnavailable as error:
-            if "NOGROUP" not in str(error):
+            if error.code != "NOGROUP":
                 raise
             await self.ensure_groups()
             return []
@@ -177,7 +180,7 @@ class ReadyQueue:
             try:
                 await self._take_over_from(stream, room, idle_ms, found)
             except LogUnavailable as error:
-                if "NOGROUP" in str(error):
+                if error.code == "NOGROUP":
                     continue
                 if not found:
                     raise
@@ -223,6 +226,18 @@ class ReadyQueue:
         replies = await execute_many(self._client, [*added, *left], in_one_step=True)
         return replies[0].decode() if put_back else ""
 
+    async def retire_gone(self) -> None:
+        """Remove what workers that were killed left in the groups, once others have taken their entries over.
+
+        A worker that lives is no loss either: its next command makes it known again.
+        """
+        for stream in self._streams:
+            try:
+                await run(self._client, Call(calls.script("retire"), (stream,), (GROUP, _GONE_MS), int))
+            except LogUnavailable as error:
+                if error.code not in {"NOGROUP", "ERR"}:  # ERR: there is no such stream
+                    raise
+
     async def leave(self) -> None:
         """Remove this consumer from its streams, for good. One that still holds entries stays: they would be lost."""
         for stream in self._streams:
@@ -238,7 +253,7 @@ def touch_many_sync(client: SyncClient, entries: Iterable[QueueEntry], *, consum
     commands = [("XCLAIM", entry.stream, GROUP, consumer, 0, entry.id) for entry in entries]
     for reply in execute_many_sync(client, commands) if commands else ():
         # Without the group the queue was lost; the record, which decides, was renewed.
-        if isinstance(reply, LogUnavailable) and "NOGROUP" not in str(reply):
+        if isinstance(reply, LogUnavailable) and reply.code != "NOGROUP":
             raise reply
 
 

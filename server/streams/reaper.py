@@ -17,7 +17,7 @@ from typing import Final
 from server.streams.connections import AsyncClient, redis_seconds
 from server.streams.dead_letters import DeadLetters
 from server.streams.delayed import due_at_ms, postpone
-from server.streams.errors import StreamsError
+from server.streams.errors import LogRefused, StreamsError
 from server.streams.jitter import jitter
 from server.streams.keys import Keys
 from server.streams.presence import Presence
@@ -57,6 +57,8 @@ class Reaper:
         self._may_judge_expired = may_judge_expired
         #: What the clock of Redis said at the last page, seconds since epoch: leases and delays are counted by it.
         self._now = 0.0
+        #: Tasks of which the log said that Redis refuses to have them looked after.
+        self._refused: set[str] = set()
 
     async def run(self) -> None:
         """Reap for ever; a failed round is tried again, and logged unless the one before failed too."""
@@ -75,10 +77,22 @@ class Reaper:
         offset = 0
         while page := await self._store.unfinished(limit=_PAGE, offset=offset):
             self._now = await redis_seconds(self._client)
-            kept = [await self._keep(task_id, since) for task_id, since in page]
+            kept = [await self._keep_if_possible(task_id, since) for task_id, since in page]
             offset += sum(kept)
             if len(page) < _PAGE:
                 return
+
+    async def _keep_if_possible(self, task_id: str, since: float) -> bool:
+        """The same for a task with which anything may be wrong: the others must not suffer from it."""
+        try:
+            is_kept = await self._keep(task_id, since)
+        except LogRefused as refusal:
+            level = logging.DEBUG if task_id in self._refused else logging.ERROR
+            _log.log(level, "Task %s cannot be looked after: %s", task_id, refusal)
+            self._refused.add(task_id)
+            return True
+        self._refused.discard(task_id)
+        return is_kept
 
     async def _keep(self, task_id: str, since: float) -> bool:
         record = await self._store.find(task_id)

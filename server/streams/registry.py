@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final, cast
 
-from server.streams.connections import AsyncClient, execute, redis_seconds
+from server.streams.connections import AsyncClient, execute, execute_many, redis_seconds
+from server.streams.contact import write_probe
 from server.streams.keys import Keys
 
 #: How often a worker says that it lives, and after how many missed times it is taken for gone.
@@ -66,9 +67,24 @@ class Registry:
         """Say that the worker is gone."""
         await execute(self._client, "HDEL", self._keys.workers, worker)
 
+    async def forget_gone(self) -> None:
+        """Forget workers and types that were seen for the last time a day ago: their hashes live as long as any
+        does.
+        """
+        now = await redis_seconds(self._client)
+        for key in (self._keys.workers, self._keys.types):
+            for name, details in (await self._read(key)).items():
+                if now - details["seen"] > _KNOWN_SECONDS:
+                    await execute(self._client, "HDEL", key, name)
+
     async def lists(self, worker: str) -> bool:
-        """Whether the worker still stands here; it does not once Redis was emptied."""
-        return bool(await execute(self._client, "HEXISTS", self._keys.workers, worker))
+        """Whether the worker still stands here; it does not once Redis was emptied.
+
+        Raises `LogUnavailable` also where Redis answers and takes no writes.
+        """
+        asked = [("HEXISTS", self._keys.workers, worker), write_probe(self._keys.unfinished_index)]
+        found = await execute_many(self._client, asked)
+        return bool(found[0])
 
     async def is_empty(self) -> bool:
         """Whether no type is known at all: no worker has come yet, or Redis was emptied."""
@@ -81,12 +97,9 @@ class Registry:
         return [_task_type(known[name]) for name in sorted(offered & known.keys())]
 
     async def live_workers(self) -> dict[str, dict[str, Any]]:
-        """Details of each live worker by name; those long gone are forgotten on the way."""
+        """Details of each live worker by name."""
         now = await redis_seconds(self._client)
         found = await self._read(self._keys.workers)
-        for name, details in found.items():
-            if now - details["seen"] > _KNOWN_SECONDS:
-                await self.leave(name)
         return {name: each for name, each in found.items() if now - each["seen"] < _MISSED * HEARTBEAT_SECONDS}
 
     async def known_type(self, name: str) -> TaskType | None:

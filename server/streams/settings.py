@@ -29,10 +29,14 @@ from pydantic_settings import (
 )
 
 from server.streams.connections import check_url
+from server.streams.durability import Durability
 from server.streams.keys import Keys
 
 ENV_PREFIX: Final = "REPRISE_"
 ENV_FILE: Final = ".env"
+
+#: A reader that was away for an event or two must find them.
+_EVENTS_PER_STREAM: Final = 4
 
 S = TypeVar("S", bound="CoreSettings")
 
@@ -112,11 +116,22 @@ class CoreSettings(BaseSettings):
         le=10_000_000,
         description="How many events a stream keeps; older ones are trimmed.",
     )
+    max_stream_bytes: ByteSize = Field(
+        ByteSize(64 * 2**20),
+        ge=2**20,
+        le=2**40,
+        description="How much of Redis' memory one stream may take, about; older events are trimmed. Also as `64MiB`.",
+    )
     max_event_bytes: ByteSize = Field(
         ByteSize(262_144),
         ge=1024,
         le=16 * 2**20,
         description="The largest data of one event; also as `256KiB`.",
+    )
+    durability: Annotated[Durability, BeforeValidator(_lower)] = Field(
+        Durability.FAST,
+        description="What must have an event before it counts as stored: `fast`: Redis; `replicated`: a replica, too; "
+        "`fsync`: its disk.",
     )
     max_attempts: int = Field(
         3, ge=1, le=1000, description="How often a task is tried, unless the task says otherwise."
@@ -160,6 +175,16 @@ class CoreSettings(BaseSettings):
             raise ValueError(
                 f"REPRISE_RETENTION_SECONDS ({self.retention_seconds:g}) is below REPRISE_LEASE_SECONDS "
                 f"({self.lease_seconds:g}): events would be gone before their worker is known to be dead. "
+                "Raise the first or lower the second."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _stream_holds_events(self) -> Self:
+        if self.max_stream_bytes < _EVENTS_PER_STREAM * self.max_event_bytes:
+            raise ValueError(
+                f"REPRISE_MAX_STREAM_BYTES ({int(self.max_stream_bytes)}) is below {_EVENTS_PER_STREAM} times "
+                f"REPRISE_MAX_EVENT_BYTES ({int(self.max_event_bytes)}): a stream could not keep its last few events. "
                 "Raise the first or lower the second."
             )
         return self

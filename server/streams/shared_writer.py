@@ -72,14 +72,12 @@ class SharedWriter(LaneWriter):
         patience_seconds: float,
         clock: Callable[[], float] = boot_seconds,
     ) -> None:
-        self._loop = asyncio.get_running_loop()
         self._box = _Held()
-        super().__init__(lane, self._box, title=f"stream {stream}")
+        super().__init__(lane, self._box, title=f"stream {stream}", patience_seconds=patience_seconds)
         self._keys = keys
         self._stream = stream
         self._lifetimes = lifetimes
         self._max_events = max_events
-        self._patience_seconds = patience_seconds
         self._clock = clock
         self._token = secrets.token_hex(8)
         #: The batch that is sent until it is answered; empty between batches.
@@ -90,9 +88,6 @@ class SharedWriter(LaneWriter):
         #: How many events were taken in and stored, ever.
         self._taken = self._stored = 0
         self._last_id: EventId | None = None
-        #: Since when nothing was answered, by the loop's clock, and the timer that looks at it while something is held.
-        self._quiet_since = 0.0
-        self._look: asyncio.TimerHandle | None = None
         self._reason = "Redis did not answer."
 
     @property
@@ -148,14 +143,10 @@ class SharedWriter(LaneWriter):
         self._check()
         if self._is_ended:
             raise closed(self._stream)
-        if not self._box.drafts:
-            self._quiet_since = self._loop.time()
         self._box.drafts.append(draft)
         self._box.unsent_bytes += len(draft.data)
         self._lane.unsent_bytes += len(draft.data)
         self._taken += 1
-        if self._look is None:
-            self._look = self._loop.call_later(self._patience_seconds, self._lose_patience)
 
     @property
     def _has_more(self) -> bool:
@@ -185,7 +176,6 @@ class SharedWriter(LaneWriter):
         )
 
     def _heard(self, answer: Reply) -> None:
-        self._quiet_since = self._loop.time()
         if answer.outcome == "closed":
             self._fail(closed(self._stream))
         elif answer.outcome in {"stored", "repeated"}:
@@ -194,9 +184,9 @@ class SharedWriter(LaneWriter):
             self._fail(exhausted(self._stream))
         self._wake_all()
 
-    def failed(self, error: LogUnavailable, *, is_told: bool) -> None:
+    def failed(self, error: LogUnavailable) -> None:
         self._reason = str(error)
-        super().failed(error, is_told=is_told)
+        super().failed(error)
 
     def _note_stored(self, first: EventId) -> None:
         batch, self._batch = self._batch, []
@@ -209,14 +199,7 @@ class SharedWriter(LaneWriter):
         self._last_id = EventId(first.generation, first.sequence + len(batch) - 1)
 
     def _lose_patience(self) -> None:
-        self._look = None
-        if not self._box.drafts or self._failure:
-            return
-        left = self._quiet_since + self._patience_seconds - self._loop.time()
-        if left > 0:
-            self._look = self._loop.call_later(left, self._lose_patience)
-        else:
-            self._give_up()
+        self._give_up()
 
     def _give_up(self) -> None:
         held, sent = len(self._box.drafts), len(self._batch)
@@ -237,6 +220,3 @@ class SharedWriter(LaneWriter):
         self._lane.unsent_bytes -= self._box.unsent_bytes
         self._box.drafts.clear()
         self._box.unsent_bytes = 0
-        if self._look:
-            self._look.cancel()
-            self._look = None

@@ -1,7 +1,8 @@
 """Whether a Redis can be trusted with logs: asked when a process starts, and again until it can.
 
 Some settings break promises silently: an eviction policy removes whole logs, a replica answers with the past. Those are
-refused with a sentence that says what to change; what only costs durability is a warning. Source: INFO, CONFIG GET.
+refused with a sentence that says what to change; what only costs durability is a warning, unless REPRISE_DURABILITY
+asks for more than this Redis can do. Source: INFO, CONFIG GET.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from server.streams.connections import AsyncClient, execute
+from server.streams.durability import Durability
 from server.streams.errors import LogUnavailable
 
 #: Sharded pub/sub, and scripts that see their own keys only.
 _OLDEST: Final = (7, 0)
+_OLDEST_WITH_WAITAOF: Final = (7, 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,21 +30,38 @@ class Suitability:
     warnings: tuple[str, ...]
 
 
-async def examine(client: AsyncClient) -> Suitability:
+async def examine(client: AsyncClient, durability: Durability = Durability.FAST) -> Suitability:
     """Look at the server behind `client`. Raises `LogUnavailable` if it does not answer."""
     info = cast("dict[str, Any]", await execute(client, "INFO"))
-    save: str | None = None
-    with suppress(LogUnavailable):  # hosted servers often keep CONFIG to themselves
-        found = cast("dict[Any, Any]", await execute(client, "CONFIG", "GET", "save"))
-        save = next((_text(value) for name, value in found.items() if _text(name) == "save"), None)
-    return judge(info, save=save)
+    save = await _setting(client, "save")
+    appendfsync = await _setting(client, "appendfsync") if durability is Durability.FSYNC else None
+    return judge(info, save=save, durability=durability, appendfsync=appendfsync)
 
 
-def judge(info: Mapping[str, Any], *, save: str | None) -> Suitability:
-    """The verdict on what INFO says, and on the `save` setting (None: not known)."""
+async def _setting(client: AsyncClient, wanted: str) -> str | None:
+    """A setting of the server; None where it keeps CONFIG to itself, as hosted ones often do."""
+    with suppress(LogUnavailable):
+        found = cast("dict[Any, Any]", await execute(client, "CONFIG", "GET", wanted))
+        return next((_text(value) for name, value in found.items() if _text(name) == wanted), None)
+    return None
+
+
+def judge(
+    info: Mapping[str, Any],
+    *,
+    save: str | None,
+    durability: Durability = Durability.FAST,
+    appendfsync: str | None = None,
+) -> Suitability:
+    """The verdict on what INFO says, and on the settings `save` and `appendfsync` (None: not known)."""
     refusals = [
         sentence
-        for sentence in (_about_version(info), _about_role(info), _about_eviction(info))
+        for sentence in (
+            _about_version(info),
+            _about_role(info),
+            _about_eviction(info),
+            _about_durability(info, durability, appendfsync),
+        )
         if sentence is not None
     ]
     return Suitability(tuple(refusals), tuple(_about_persistence(info, save)))
@@ -50,7 +70,7 @@ def judge(info: Mapping[str, Any], *, save: str | None) -> Suitability:
 def _about_version(info: Mapping[str, Any]) -> str | None:
     # Valkey says which Redis it is like; every Valkey is new enough.
     version = str(info.get("redis_version", ""))
-    numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
+    numbers = _numbers(version)
     if not numbers or numbers >= _OLDEST:
         return None
     return f"Redis is version {version}. Reprise needs Redis 7.0 or later, or Valkey 7.2 or later."
@@ -70,6 +90,30 @@ def _about_eviction(info: Mapping[str, Any]) -> str | None:
         f"Redis has maxmemory-policy {policy!r}, by which it removes whole streams when memory is short. "
         "Set it with 'CONFIG SET maxmemory-policy noeviction', and in its configuration file."
     )
+
+
+def _about_durability(info: Mapping[str, Any], durability: Durability, appendfsync: str | None) -> str | None:
+    asked = f"REPRISE_DURABILITY is {durability.value!r}"
+    way_out = "or set REPRISE_DURABILITY=fast"
+    if durability is Durability.REPLICATED and int(info.get("connected_slaves", 0)) < 1:
+        return f"{asked}, and no replica is connected to this Redis. Connect one, {way_out}."
+    if durability is not Durability.FSYNC:
+        return None
+    version = str(info.get("redis_version", ""))
+    numbers = _numbers(version)
+    if numbers and numbers < _OLDEST_WITH_WAITAOF:
+        return f"{asked}, which needs Redis 7.2 or later, or Valkey; this is version {version}. Upgrade it, {way_out}."
+    if str(info.get("aof_enabled", "1")) != "1":
+        return f"{asked}, and this Redis has no append-only file. Set 'appendonly yes', {way_out}."
+    if appendfsync == "no":
+        return (
+            f"{asked}, and this Redis leaves syncing to the system. Set 'appendfsync everysec' or 'always', {way_out}."
+        )
+    return None
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:2])
 
 
 def _about_persistence(info: Mapping[str, Any], save: str | None) -> list[str]:

@@ -20,6 +20,7 @@ from server.streams.announcements import Announcer
 from server.streams.calls import Ending, Lifetimes, Reply
 from server.streams.connections import AsyncClient, execute, execute_many, run
 from server.streams.delayed import postpone, withdraw
+from server.streams.durability import Durability, run_durably
 from server.streams.errors import Conflict, Unknown
 from server.streams.event import CANCELLED, encode_json
 from server.streams.keys import Keys
@@ -86,7 +87,10 @@ class TaskPage:
 
 
 class TaskStore:
-    """Every way to change a task but running it. Raises `LogUnavailable` from each method."""
+    """Every way to change a task but running it. Raises `LogUnavailable` from each method.
+
+    What `create`, `start` and `cancel` return is as durable as asked for, as far as it is in the record.
+    """
 
     def __init__(
         self,
@@ -96,6 +100,7 @@ class TaskStore:
         *,
         lifetimes: Lifetimes,
         may_judge_expired: Callable[[], bool],
+        durability: Durability = Durability.FAST,
     ) -> None:
         """`may_judge_expired` tells whether this process has been connected for a lease (docs/protocol.md)."""
         self._client = client
@@ -103,6 +108,7 @@ class TaskStore:
         self._announcer = announcer
         self._lifetimes = lifetimes
         self._may_judge_expired = may_judge_expired
+        self._durability = durability
         self._unique = UniqueKeys(client, keys, self.find, lifetimes=lifetimes)
 
     async def create(self, new: NewTask, *, idempotency_key: str | None = None) -> TaskRecord:
@@ -132,6 +138,13 @@ class TaskStore:
                 await self._queue_unless_queued(holder.record)
                 return holder.record
 
+    async def _make_safe(self, record: TaskRecord) -> None:
+        """Wait until everything written to the record is as durable as asked for."""
+        if self._durability.wait is not None:
+            # Any write does; this one says what stands there already, and brings nothing into being.
+            call = calls.amend(self._keys, record.id, {"type": record.type})
+            await run_durably(self._client, call, self._durability)
+
     async def _create(self, task_id: str, new: NewTask, body: str) -> TaskRecord:
         await self._index(task_id)
         call = calls.create(
@@ -152,6 +165,7 @@ class TaskStore:
         await self._queue_unless_queued(record)
         if created.outcome == "created":
             await self._announcer.created(record)
+        await self._make_safe(record)
         return record
 
     async def get(self, task_id: str) -> TaskRecord:
@@ -203,6 +217,7 @@ class TaskStore:
             await execute(self._client, "ZREM", self._keys.dead_index, task_id)
             await enqueue_early(self._client, self._keys, record)
             await self._announcer.updated(record, to_system=True)
+        await self._make_safe(record)
         return record
 
     async def cancel(self, task_id: str) -> TaskRecord:
@@ -214,6 +229,7 @@ class TaskStore:
             await self._announcer.updated(record, to_system=True)
             if record.not_before_ms:
                 await withdraw(self._client, self._keys, record)
+        await self._make_safe(record)
         return record
 
     async def settle(self, task_id: str, ending: Ending, *, mode: str) -> Reply:

@@ -1,7 +1,8 @@
 """The writer of a task's stream: from `emit` to the log, through lost replies, lost data and lost leases.
 
 How it waits, and shares a lane with others, is `LaneWriter`'s. What replies mean is decided by `Outbox`; a `Fenced`
-writer never writes again. Knows nothing of how the task is run.
+writer never writes again. One that Redis lets wait for too long goes on trying, and says so: what it holds may be
+stored yet, and the end of the attempt behind it. Knows nothing of how the task is run.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from typing import Any, Final, Self
 
 from server.streams import calls
 from server.streams.bulk import open_bulk
-from server.streams.calls import Batch, Call, Lifetimes, Renewal, Reply, WriterCalls
+from server.streams.calls import CHECKS_PER_BUDGET, Batch, Call, Lifetimes, Renewal, Reply, WriterCalls
 from server.streams.connections import AsyncClient
-from server.streams.errors import Fenced, LogUnavailable
+from server.streams.errors import Fenced, LogRefused, LogUnavailable
 from server.streams.event import ATTEMPT, CHECKPOINT, Draft
 from server.streams.ids import EventId, parse_event_id
 from server.streams.keys import Keys
@@ -46,6 +47,10 @@ class WriterOptions:
     #: Newest events a log keeps (about: whole nodes are trimmed); 0 for no limit.
     max_events: int
     lease_ms: int
+    #: Bytes of Redis' memory that a log may take (about: whole nodes are trimmed, now and then); 0 for no limit.
+    max_bytes: int = 0
+    #: For how long Redis may store nothing before `on_unstored` is called.
+    patience_seconds: float = 300.0
 
 
 class StreamWriter(LaneWriter):
@@ -68,7 +73,13 @@ class StreamWriter(LaneWriter):
     ) -> None:
         """`lane` is what it shares with other writers; without, it has one of its own, connected as `client` is."""
         outbox = Outbox(record.generation, Draft(ATTEMPT, record.values["opening"]))
-        super().__init__(lane or Lane(partial(open_bulk, client)), outbox, title=f"task {record.id}")
+        super().__init__(
+            lane or Lane(partial(open_bulk, client)),
+            outbox,
+            title=f"task {record.id}",
+            patience_seconds=options.patience_seconds,
+        )
+        self._loop = asyncio.get_running_loop()
         self._keys = keys
         self._task_id = record.id
         self._nonce = nonce
@@ -93,6 +104,9 @@ class StreamWriter(LaneWriter):
         self._is_probe_due = False
         self._is_repair_due = False
         self._refreshed_at = boot_seconds()
+        #: What was stored since the log was last measured, and whether it ever was by this attempt.
+        self._unmeasured_bytes = 0
+        self._is_measured = False
         #: Takes the answer to the call under way, and what that call was about.
         self._take: Callable[[Any], None] = self._appended
         self._sent = Batch(record.generation, 0, ())
@@ -102,10 +116,21 @@ class StreamWriter(LaneWriter):
         self.on_repair: Callable[[], None] | None = None
         #: Called once when the writer is fenced, whoever found out: the task function has to stop.
         self.on_fence: Callable[[str], None] | None = None
+        #: Called once if Redis refuses for good what this writer asks: nothing of it can be written any more.
+        self.on_refusal: Callable[[LogRefused], None] | None = None
+        #: Called once when for the patience nothing was stored. The writer goes on trying.
+        self.on_unstored: Callable[[], None] | None = None
 
     @property
     def generation(self) -> int:
         return self._outbox.generation
+
+    @property
+    def unstored_seconds(self) -> float:
+        """For how long Redis has stored nothing although there is something to store; 0 where all is. From any
+        thread.
+        """
+        return self._loop.time() - self._quiet_since if self._outbox.unsent and self._is_busy else 0.0
 
     @property
     def stored(self) -> EventId:
@@ -144,13 +169,27 @@ class StreamWriter(LaneWriter):
         # Not by `emit`, which lets others run behind the event: the state belongs to the same step.
         found = self._take_in(Draft(CHECKPOINT, "{}"), {"checkpoint": state})
         self._changed["resume_from"] = str(found)
-        await self.flush()
+        await self._flush(for_function=True)
         return found
+
+    def take_no_more(self, reason: BaseException) -> None:
+        """Have whoever waits in `emit` or `checkpoint` raise `reason`, now and from now on.
+
+        What was taken in stays, and `flush` and `finish` go on: a function is stopped, and its end is still to be
+        written.
+        """
+        self._refrain = reason
+        self._wake_all()
 
     async def flush(self) -> None:
         """Wait until everything taken in so far is stored, whatever others emit meanwhile."""
+        await self._flush(for_function=False)
+
+    async def _flush(self, *, for_function: bool) -> None:
         last, changes = self._outbox.last_id, self._changes
         while self._outbox.stored < last or (self._changed and self._stored_changes < changes):
+            if for_function and self._refrain:
+                raise self._refrain
             self._enlist(hurry=True)
             await self._settled()
         self._check()
@@ -184,6 +223,10 @@ class StreamWriter(LaneWriter):
             if self.on_fence:
                 self.on_fence(reason)
 
+    def _lose_patience(self) -> None:
+        if self.on_unstored:
+            self.on_unstored()
+
     def _take_in(self, draft: Draft, values: Mapping[str, str]) -> EventId:
         self._check()
         found = self._outbox.add(draft)
@@ -207,9 +250,11 @@ class StreamWriter(LaneWriter):
     def _heard(self, answer: Any) -> None:
         self._take(answer)
 
-    def failed(self, error: LogUnavailable, *, is_told: bool) -> None:
+    def failed(self, error: LogUnavailable) -> None:
         self._is_repair_due = False  # whether it is still needed, the next append tells
-        super().failed(error, is_told=is_told)
+        super().failed(error)
+        if isinstance(error, LogRefused) and self._failure is error and self.on_refusal:
+            self.on_refusal(error)
 
     @property
     def _has_more(self) -> bool:
@@ -231,6 +276,7 @@ class StreamWriter(LaneWriter):
             values=self._sent_values,
             refreshes=self._is_refresh_due(),
             trim_to=self._options.max_events if trims else 0,
+            trim_to_bytes=self._options.max_bytes if self._is_measuring_due(trims=trims) else 0,
         )
 
     def _fields_for(self, batch: Batch) -> dict[str, str]:
@@ -251,6 +297,7 @@ class StreamWriter(LaneWriter):
         unsent_bytes = outbox.unsent_bytes
         conclusion = outbox.conclude(batch, reply)
         self._lane.unsent_bytes -= unsent_bytes - outbox.unsent_bytes
+        self._unmeasured_bytes += unsent_bytes - outbox.unsent_bytes
         if conclusion is Conclusion.STORED:
             # After "differs" the fields are sent once more: they may belong to a part that was not stored. Not so with
             # the terminal event, which they share a step with, and behind which nothing can be sent.
@@ -307,6 +354,15 @@ class StreamWriter(LaneWriter):
             self._lease.renewed(asked_at=self._asked_at)
         else:
             self.fence(f"The lease of task {self._task_id} ran out, and its record answered {renewal.outcome!r}.")
+
+    def _is_measuring_due(self, *, trims: bool) -> bool:
+        """Whether to see how large the log is: it takes Redis as long as many appends."""
+        due = self._options.max_bytes // CHECKS_PER_BUDGET
+        # Once for what earlier attempts left, where there is enough to be worth it.
+        if not due or (self._unmeasured_bytes < due and (self._is_measured or not trims)):
+            return False
+        self._unmeasured_bytes, self._is_measured = 0, True
+        return True
 
     def _is_refresh_due(self) -> bool:
         now = boot_seconds()

@@ -10,6 +10,8 @@ from server.streams.errors import LogUnavailable
 
 #: Below the patience of a balancer's health check.
 _ANSWER_SECONDS: Final = 1.0
+#: With a full disk Redis refuses even a PING, and still gives readers what it has.
+_WRITES_ONLY: Final = "MISCONF"
 
 
 class Readiness:
@@ -39,6 +41,8 @@ class Readiness:
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
                 await self._ping()
-        except (LogUnavailable, TimeoutError):
+        except LogUnavailable as error:
+            return error.code == _WRITES_ONLY
+        except TimeoutError:
             return False
         return True

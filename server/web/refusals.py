@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from server.fanout.frames import retry_frame
-from server.streams.errors import Conflict, InvalidInput, LogUnavailable, TooLarge, Unknown
+from server.streams.errors import Conflict, InvalidInput, LogRefused, LogUnavailable, TooLarge, Unknown
 from server.web.event_stream import STREAM_HEADERS
 from server.web.problems import Problem, ProblemResponse, response_of, shown
 from server.web.requests import AnyRequest, is_event_source
@@ -94,7 +94,16 @@ async def _on_busy(request: AnyRequest, error: Exception) -> Response:
 
 async def _on_unavailable(request: AnyRequest, error: Exception) -> Response:
     _logger.debug("%s %s was refused: %s", request.method, request.url.path, error)
-    return busy_response(request, "The event log cannot be reached at the moment. Try again shortly.")
+    code = cast("LogUnavailable", error).code
+    what = f"takes nothing at the moment ({code})" if code else "cannot be reached at the moment"
+    return busy_response(request, f"The event log {what}. Try again shortly.")
+
+
+async def _on_refused(request: AnyRequest, error: Exception) -> Response:
+    """Asking again is of no use, but an EventSource must not be closed for good: somebody may mend it."""
+    _logger.warning("%s %s cannot be served: %s", request.method, request.url.path, error)
+    reason = "The event log refuses this. Whoever runs this server finds the reason in its log."
+    return refuse(request, reason) if is_event_source(request) else ProblemResponse(500, reason)
 
 
 def _saying(status: int) -> _Handler:
@@ -134,6 +143,7 @@ EXCEPTION_HANDLERS: Final[dict[Any, _Handler]] = {
     Problem: _on_problem,
     Busy: _on_busy,
     LogUnavailable: _on_unavailable,
+    LogRefused: _on_refused,
     InvalidInput: _saying(400),
     TooLarge: _saying(413),
     Unknown: _saying(404),

@@ -166,7 +166,9 @@ async def test_a_thousand_watched_tasks_take_a_look_each_per_lease_in_few_round_
     )
     before = await _commands(client)
     await watch.look_once()
-    assert await _commands(client) - before <= 1000 + 5 + 2
+    assert (
+        await _commands(client) - before <= 1000 + 5 * 2 + 2
+    )  # in each round trip the time, and a write that changes nothing
 
 
 @pytest.mark.parametrize(

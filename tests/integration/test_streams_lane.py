@@ -13,7 +13,7 @@ import pytest
 from server.streams import lane_writer
 from server.streams.bulk import open_bulk
 from server.streams.connections import AsyncClient, connect, execute
-from server.streams.errors import LogUnavailable
+from server.streams.errors import LogRefused, LogUnavailable
 from server.streams.event import Draft
 from server.streams.keys import Keys
 from server.streams.lane import Lane
@@ -170,22 +170,26 @@ async def test_scripts_forgotten_in_mid_stream_are_sent_whole_once_for_all_write
     assert await logs(hand, 10) == [numbered(1, 2)] * 10
 
 
-async def test_a_writer_whose_log_is_spoilt_waits_alone_and_goes_on_when_it_is_mended(
+async def test_a_writer_whose_log_is_something_else_fails_alone_and_says_why(
     hand: Hand, redis_url: str, caplog: pytest.LogCaptureFixture
 ):
     log = hand.keys.log("tasks.t3")
+    refusals: list[LogRefused] = []
     async with lane_to(redis_url) as lane, writers(hand, 10, lane) as found:
+        found[3].on_refusal = refusals.append
         await execute(hand.client, "SET", log, "spoilt", "PX", 60_000)
         for writer in found:
             await emit(writer, 1)
-        others = [writer for number, writer in enumerate(found) if number != 3]
-        await flush(others)
-        await wait_until(lambda: "WRONGTYPE" in caplog.text, description="the writer says why it waits")
-        assert found[3].stored.sequence == 0
-        await hand.lose(log)
-        await flush(found)
-    assert await logs(hand, 10) == [numbered(1)] * 10
-    assert caplog.text.count("The writer of task t3 waits") == 1
+        await flush([writer for number, writer in enumerate(found) if number != 3])
+        with pytest.raises(LogRefused, match="WRONGTYPE"):
+            await found[3].flush()
+        with pytest.raises(LogRefused, match="remove that key"):
+            await emit(found[3], 2)
+    assert [each.code for each in refusals] == ["WRONGTYPE"]
+    await hand.lose(log)
+    assert await logs(hand, 10) == [*[numbered(1)] * 3, [], *[numbered(1)] * 6]
+    assert caplog.text.count("The writer of task t3 gives up") == 1
+    assert "Appends wait" not in caplog.text
 
 
 async def test_a_redis_without_memory_refuses_every_writer_and_all_go_on_when_there_is_some(

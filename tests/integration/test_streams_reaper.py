@@ -307,6 +307,7 @@ async def test_workers_long_gone_are_forgotten_and_both_hashes_expire(registry: 
     await registry.heartbeat("two", [SUM], details={})
     await age(hand, hand.keys.workers, "one", 90_000)
     assert set(await registry.live_workers()) == {"two"}
+    await registry.forget_gone()
     assert await execute(hand.client, "HKEYS", hand.keys.workers) == [b"two"]
     for key in (hand.keys.workers, hand.keys.types):
         assert 0 < await execute(hand.client, "TTL", key) <= 86_400
@@ -316,3 +317,20 @@ async def test_a_worker_without_types_is_seen_all_the_same(registry: Registry):
     await registry.heartbeat("one", [], details={})
     assert set(await registry.live_workers()) == {"one"}
     assert await registry.live_types() == []
+
+
+async def test_a_task_of_which_redis_refuses_something_keeps_the_reaper_from_no_other(
+    hand: Hand, reaper: Reaper, store: TaskStore, caplog: pytest.LogCaptureFixture, lasting_keys: set[str]
+):
+    lasting_keys.add(hand.keys.record("bad"))
+    await indexed(hand, "bad", age_seconds=90)
+    await execute(hand.client, "SET", hand.keys.record("bad"), "not a hash", "EX", "60")
+    await indexed(hand, "good")
+    await hand.create("good")
+    for _ in range(3):
+        await reaper.reap_once()
+    assert await queued(hand.client, hand.keys) == ["good"]
+    assert set(await unfinished(store)) == {"bad", "good"}
+    told = [each.message for each in caplog.records if each.levelname == "ERROR"]
+    assert len(told) == 1
+    assert "Task bad cannot be looked after: Redis refused: WRONGTYPE" in told[0]

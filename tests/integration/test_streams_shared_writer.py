@@ -257,7 +257,7 @@ async def test_patience_begins_anew_with_the_first_event_after_a_pause(hand: Han
         writer._quiet_since -= 1000  # a long pause, in which the timer stood
         proxy.lose_request("publish")
         await emit(writer, 2)
-        writer._lose_patience()
+        writer._look_at_patience()
         await writer.flush()
     assert await stored(hand) == ["1", "2"]
 

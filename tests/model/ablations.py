@@ -19,6 +19,7 @@ from server.fanout.standing import Standing
 from server.fanout.tail import Tail
 from server.streams.calls import Call, Reply, Snapshot
 from server.streams.connections import execute_many
+from server.streams.durability import Durability
 from server.streams.event import Event
 from server.streams.ids import EventId
 from server.streams.log import Log
@@ -71,9 +72,11 @@ def _wait_for_ever(cursor: EventId, snapshot: Snapshot, expected: EventId | None
     return Verdict(State.WAIT)
 
 
-async def _build_once(self: Log, build: Callable[[], Call[Reply]], _original: Any = Log._until_answered) -> Reply:
+async def _build_once(
+    self: Log, build: Callable[[], Call[Reply]], durability: Durability, _original: Any = Log._until_answered
+) -> Reply:
     call = build()
-    return await _original(self, lambda: call)
+    return await _original(self, lambda: call, durability)
 
 
 def _any_ring(self: Tail, top: EventId, event: Event) -> bool:

@@ -244,6 +244,7 @@ class Hand:
         nonce: str = "n1",
         lease: Lease | None = None,
         max_events: int = 0,
+        max_bytes: int = 0,
         lane: Lane | None = None,
     ) -> StreamWriter:
         return StreamWriter(
@@ -252,6 +253,6 @@ class Hand:
             record,
             nonce=nonce,
             lease=lease or Lease(LEASE_MS / 1000, asked_at=boot_seconds()),
-            options=WriterOptions(LIFETIMES, max_events, LEASE_MS),
+            options=WriterOptions(LIFETIMES, max_events, LEASE_MS, max_bytes=max_bytes),
             lane=lane,
         )

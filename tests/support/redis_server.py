@@ -6,10 +6,12 @@ It listens on a unix socket in a folder that goes with it. The binary: REPRISE_T
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import signal
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from time import monotonic, sleep
@@ -33,12 +35,17 @@ def server_binary() -> str:
 
 
 class RedisServer:
-    """One server. With `keeps_data` it has an append-only file that is synced after every command."""
+    """One server. With `keeps_data` it has an append-only file that is synced after every command.
 
-    def __init__(self, *, keeps_data: bool = False) -> None:
+    `options` are words of its command line, and beat its own; with a `port` it listens there too.
+    """
+
+    def __init__(self, *, keeps_data: bool = False, options: Sequence[str] = (), port: int = 0) -> None:
         # Not pytest's tmp_path: a socket's path may have 107 bytes.
         self._folder = Path(tempfile.mkdtemp(prefix="reprise-test-"))
         self._keeps_data = keeps_data
+        self._options = tuple(options)
+        self.port = port
         self._process: subprocess.Popen[bytes] | None = None
         self.url = f"unix://{self._folder}/redis.sock"
 
@@ -63,7 +70,14 @@ class RedisServer:
         assert not self.is_running, "The server runs already."
         (self._folder / "redis.sock").unlink(missing_ok=True)
         with (self._folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(self._command(), stdout=log, stderr=log, cwd=self._folder)
+            # Ignored signals are inherited: a file that may not grow is an error of write(2), and not its death.
+            before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            try:
+                self._process = subprocess.Popen(
+                    self._command(), stdout=log, stderr=log, cwd=self._folder, restore_signals=False
+                )
+            finally:
+                signal.signal(signal.SIGXFSZ, before)
         deadline = monotonic() + _START_SECONDS
         while not self._answers():
             assert self.is_running, f"The server ended: {(self._folder / 'log').read_text()[-2000:]}"
@@ -90,6 +104,10 @@ class RedisServer:
 
     def resume(self) -> None:
         os.kill(self.pid, signal.SIGCONT)
+
+    def limit_files(self, size: int) -> None:
+        """Let no file of it grow beyond `size` bytes from now on, as on a full disk; -1 for no limit."""
+        resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
     def command(self, *words: str | int) -> object:
         """Send one command over a connection of its own."""
@@ -121,7 +139,17 @@ class RedisServer:
         append_only = "yes" if self._keeps_data else "no"
         return [
             server_binary(),
-            *("--port", "0", "--unixsocket", str(self._folder / "redis.sock"), "--dir", str(self._folder)),
+            *(
+                "--port",
+                str(self.port),
+                "--bind",
+                "127.0.0.1",
+                "--unixsocket",
+                str(self._folder / "redis.sock"),
+                "--dir",
+                str(self._folder),
+            ),
             *("--save", "", "--enable-debug-command", "yes"),
             *("--appendonly", append_only, "--appendfsync", "always"),
+            *self._options,
         ]

@@ -11,7 +11,10 @@ from benchmarks.__main__ import app
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--only", "z"], "There is no scenario 'z'. Choose from a, b, c, d, e, f, g, h, i, or micro alone."),
+        (
+            ["--only", "z"],
+            "There is no scenario 'z'. Choose from a, b, c, d, e, f, g, h, i, or micro or durability alone.",
+        ),
         (["--only", "micro,b"], "'micro' goes alone: --only micro, and the scenarios in another run."),
         (["--peers", "mercure"], "There is no peer 'mercure'. Choose from reprise, nchan, tutorial."),
         (["--peers", "nchan", "--only", "d"], "Of 'nchan' none is in 'd': (d) has reprise."),

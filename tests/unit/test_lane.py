@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -10,7 +11,8 @@ import pytest
 
 from server.streams.bulk import Command, Done, ScriptMissing
 from server.streams.calls import Call, Script
-from server.streams.errors import LogUnavailable
+from server.streams.durability import WAIT_MS, Durability
+from server.streams.errors import LogRefused, LogUnavailable
 from server.streams.lane import PACE_SECONDS, Lane
 from tests.model.clock import VirtualLoop, settle
 
@@ -48,6 +50,10 @@ class Wire:
         assert done, "nothing is under way"
         done(list(replies) or ["ok"] * len(self.trips[-1]))
 
+    def oks(self) -> list[Any]:
+        """ "ok" to everything, and to a wait what says that one replica has it, or one disk."""
+        return [{"WAIT": 1, "WAITAOF": [1, 0]}.get(command, "ok") for command, _ in self.trips[-1]]
+
     def lose(self) -> None:
         self.is_lost = True
         self.reply(*[LogUnavailable("lost")] * len(self.trips[-1]))
@@ -67,8 +73,8 @@ class Writer:
     def heard(self, answer: Any) -> None:
         self.happened.append(answer)
 
-    def failed(self, error: LogUnavailable, *, is_told: bool) -> None:
-        self.happened.append(("told" if is_told else "failed", str(error)))
+    def failed(self, error: LogUnavailable) -> None:
+        self.happened.append(("failed", str(error)))
 
     def broke(self, error: Exception) -> None:
         self.happened.append(error)
@@ -77,10 +83,10 @@ class Writer:
 class Bench:
     """A lane, its wires, and time."""
 
-    def __init__(self, delay_seconds: float = 0.0) -> None:
+    def __init__(self, delay_seconds: float = 0.0, durability: Durability = Durability.FAST) -> None:
         self.wires: list[Wire] = []
         self.refusals = 0
-        self.lane = Lane(self._dial, delay_seconds=delay_seconds)
+        self.lane = Lane(self._dial, delay_seconds=delay_seconds, durability=durability)
 
     @property
     def wire(self) -> Wire:
@@ -103,7 +109,7 @@ class Bench:
         """Have a trip made, so that the lane is connected, and idle for as long as it takes."""
         self.enlist("hello", hurry=True)
         await settle()
-        self.wire.reply()
+        self.wire.reply(*self.wire.oks())
         await asyncio.sleep(1)
         self.wire.trips.clear()
         self.wire.began_at.clear()
@@ -256,7 +262,98 @@ async def test_a_writer_that_has_nothing_to_send_any_more_makes_no_trip():
     assert bench.words == []
 
 
+# More than the master's memory.
+
+SAFE = [(Durability.REPLICATED, "WAIT", 1, 0), (Durability.FSYNC, "WAITAOF", [1, 0], [0, 0])]
+
+
+@pytest.mark.parametrize(("durability", "command", "enough", "too_few"), SAFE, ids=["replicated", "fsync"])
+def test_a_trip_ends_with_a_wait_that_is_made_again_until_it_is_reached(
+    durability: Durability, command: str, enough: object, too_few: object
+):
+    @in_virtual_time
+    async def play() -> None:
+        bench = Bench(durability=durability)
+        await bench.connected()
+        first, second = bench.enlist("a", "b")
+        await settle()
+        wait = (command, str(WAIT_MS))
+        assert bench.wire.trips == [[("EVALSHA", "a"), ("EVALSHA", "b"), wait]]
+        bench.wire.reply("1", "2", too_few)
+        (later,) = bench.enlist("c", hurry=True)
+        await asyncio.sleep(1)
+        assert (first.happened, bench.wire.trips[1:]) == ([], [[wait]])
+        bench.wire.reply(too_few)
+        await settle()
+        bench.wire.reply(enough)
+        await settle()
+        assert (first.happened, second.happened, later.happened) == (["1"], ["2"], [])
+        assert bench.wire.trips[2:] == [[wait], [("EVALSHA", "c"), wait]]
+
+    play()
+
+
+@in_virtual_time
+async def test_a_connection_that_breaks_before_the_wait_is_answered_makes_everything_unknown():
+    bench = Bench(durability=Durability.REPLICATED)
+    await bench.connected()
+    (writer,) = bench.enlist("a")
+    await settle()
+    bench.wire.is_lost = True
+    bench.wire.reply("stored", LogUnavailable("lost"))
+    assert writer.happened == [("failed", "Whether it is safe is unknown. lost")]
+
+
+@in_virtual_time
+async def test_a_server_that_cannot_wait_is_left_for_another_connection():
+    bench = Bench(durability=Durability.REPLICATED)
+    await bench.connected()
+    (writer,) = bench.enlist("a")
+    await settle()
+    bench.wire.reply("stored", LogUnavailable("it is a replica now"))
+    assert writer.happened == [("failed", "Whether it is safe is unknown. it is a replica now")]
+    bench.enlist("b")
+    await asyncio.sleep(1)
+    assert [wire.is_closed for wire in bench.wires] == [True, False]
+
+
+@in_virtual_time
+async def test_nothing_is_waited_for_where_nothing_was_written():
+    bench = Bench(durability=Durability.REPLICATED)
+    await bench.connected()
+    (writer,) = bench.enlist("a")
+    await settle()
+    bench.wire.reply(LogUnavailable("OOM"), 0)
+    assert writer.happened == [("failed", "OOM")]
+
+
 # Failures.
+
+
+@in_virtual_time
+async def test_a_redis_that_refuses_everybody_is_said_once_and_so_is_its_recovery():
+    bench = Bench()
+    await bench.connected()
+    said: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())
+    logger = logging.getLogger("server.streams.lane")
+    logger.addHandler(handler)
+    before = logger.level
+    logger.setLevel(logging.INFO)
+    for word in "abc":
+        bench.enlist(word, f"{word}{word}")
+        await asyncio.sleep(1)
+        bench.wire.reply(LogUnavailable("OOM"), LogUnavailable("OOM"))
+    assert bench.lane.trouble == "OOM"
+    for word in "de":
+        bench.enlist(word, "mistaken")
+        await asyncio.sleep(1)
+        bench.wire.reply("ok", LogRefused("WRONGTYPE"))
+    logger.removeHandler(handler)
+    logger.setLevel(before)
+    assert said == ["Appends wait: OOM", "Appends go on"]
+    assert bench.lane.trouble == ""
 
 
 @in_virtual_time
@@ -279,7 +376,7 @@ async def test_a_lost_connection_is_unknown_to_who_was_under_way_and_a_wait_to_t
     lost = bench.wire
     lost.lose()
     await asyncio.sleep(1)
-    assert [writer.happened for writer in sent] == [[("told", "lost")]] * 2
+    assert [writer.happened for writer in sent] == [[("failed", "lost")]] * 2
     assert (len(bench.wires), bench.words, lost.is_closed) == (2, [["c"]], True)
     bench.wire.reply("stored")
     assert waiting.happened == ["stored"]
@@ -293,7 +390,7 @@ async def test_replies_that_came_before_the_connection_was_lost_are_believed():
     await settle()
     bench.wire.is_lost = True
     bench.wire.reply("stored", LogUnavailable("lost"))
-    assert (first.happened, second.happened) == (["stored"], [("told", "lost")])
+    assert (first.happened, second.happened) == (["stored"], [("failed", "lost")])
 
 
 @in_virtual_time
@@ -338,7 +435,7 @@ async def test_a_script_that_was_to_be_sent_whole_when_the_connection_broke_fail
     bench.wire.reply(ScriptMissing("NOSCRIPT"))
     bench.wire.is_lost = True
     await asyncio.sleep(1)
-    assert [kind for kind, _ in writer.happened] == ["told"]  # type: ignore[misc]
+    assert [kind for kind, _ in writer.happened] == ["failed"]  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("where", ["next_call", "parse"])

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from server.streams.durability import Durability
 from server.streams.suitability import judge
 
 GOOD: dict[str, Any] = {
@@ -42,3 +43,36 @@ def test_a_redis_that_may_forget_is_warned_about(save: str | None, words: str) -
     found = judge({**GOOD, "aof_enabled": 0}, save=save)
     assert (found.refusals, len(found.warnings)) == ((), 1)
     assert words in found.warnings[0]
+
+
+SYNCED: dict[str, Any] = {**GOOD, "connected_slaves": 1, "redis_version": "7.2.4"}
+
+
+@pytest.mark.parametrize("durability", Durability)
+@pytest.mark.parametrize("appendfsync", ["everysec", "always", None])
+def test_a_redis_that_can_keep_what_is_asked_for_is_fine(durability: Durability, appendfsync: str | None) -> None:
+    assert judge(SYNCED, save="", durability=durability, appendfsync=appendfsync).refusals == ()
+
+
+@pytest.mark.parametrize(
+    ("durability", "info", "appendfsync", "words"),
+    [
+        (Durability.REPLICATED, {"connected_slaves": 0}, None, "no replica is connected"),
+        (
+            Durability.FSYNC,
+            {"redis_version": "7.0.15"},
+            "always",
+            "needs Redis 7.2 or later, or Valkey; this is version",
+        ),
+        (Durability.FSYNC, {"aof_enabled": 0}, "always", "Set 'appendonly yes'"),
+        (Durability.FSYNC, {}, "no", "Set 'appendfsync everysec' or 'always'"),
+    ],
+)
+def test_more_durability_than_redis_can_give_is_refused_with_both_ways_out(
+    durability: Durability, info: dict[str, Any], appendfsync: str | None, words: str
+) -> None:
+    found = judge({**SYNCED, **info}, save="3600 1", durability=durability, appendfsync=appendfsync)
+    (sentence,) = found.refusals
+    assert words in sentence
+    assert f"REPRISE_DURABILITY is {durability.value!r}" in sentence
+    assert "or set REPRISE_DURABILITY=fast" in sentence

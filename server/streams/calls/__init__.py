@@ -1,7 +1,7 @@
 """The scripts as typed calls: keys, arguments and the meaning of each reply, with no I/O.
 
 script      what a call is made of.
-lifetimes   how long keys live.
+lifetimes   how long keys live, and how large logs grow.
 writing     a task's writer: append, repair.
 publishing  shared streams.
 reading     one look at a stream.
@@ -13,7 +13,7 @@ contract. The protocol they follow is docs/protocol.md; each .lua file states it
 """
 
 from server.streams.calls.leases import Claimed, Postponed, Renewal, claim, overdue, release, renew, retry
-from server.streams.calls.lifetimes import Lifetimes
+from server.streams.calls.lifetimes import CHECKS_PER_BUDGET, Lifetimes
 from server.streams.calls.publishing import publish
 from server.streams.calls.reading import Snapshot, read
 from server.streams.calls.script import Argument, Call, Reply, Script, T, joined, script
@@ -21,6 +21,7 @@ from server.streams.calls.tasks import Created, Ending, amend, create, delete, d
 from server.streams.calls.writing import Batch, WriterCalls
 
 __all__ = [
+    "CHECKS_PER_BUDGET",
     "Argument",
     "Batch",
     "Call",

@@ -18,6 +18,7 @@ T = TypeVar("T")
 Argument = str | bytes | int
 
 _PRELUDE_HERE: Final = "-- @prelude\n"
+_TRIM_HERE: Final = "-- @trim\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,8 @@ def joined(name: str, source: Callable[[str], str]) -> Script:
     body, prelude = source(name), source("_prelude")
     # To make the prelude's functions takes Redis as long as an append; a script that can do without says where it goes.
     rest = body.replace(_PRELUDE_HERE, prelude) if _PRELUDE_HERE in body else prelude + body
+    if _TRIM_HERE in rest:
+        rest = rest.replace(_TRIM_HERE, source("_trim"))
     text = source("_ring") + rest
     return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 

@@ -48,15 +48,17 @@ class WriterCalls:
         values: Mapping[str, str] | None = None,
         refreshes: bool = False,
         trim_to: int = 0,
+        trim_to_bytes: int = 0,
     ) -> Call[Reply]:
-        """Append a batch, or finish (a batch with a terminal event). Nothing is trimmed with `trim_to=0`.
+        """Append a batch, or finish (a batch with a terminal event). 0 events and 0 bytes to trim to: nothing is
+        trimmed.
 
         Outcomes: stored; differs, lost, fenced, closed with the log's last id (docs/protocol.md says what each means).
         """
         extras: tuple[Argument, ...] = ()
-        if values or refreshes or trim_to or batch.is_terminal:
+        if values or refreshes or trim_to or trim_to_bytes or batch.is_terminal:
             lives = self._lives(batch, values or {}) if refreshes or batch.is_terminal else (0, 0)
-            extras = (int(batch.is_terminal), *lives, trim_to, *flat(values or {}))
+            extras = (int(batch.is_terminal), *lives, trim_to, trim_to_bytes, *flat(values or {}))
         args = (self._bell, self._nonce, str(expected), len(extras), *extras, *_triples(batch))
         return Call(script("append"), self._keys, args, parse_reply)
 

@@ -3,12 +3,13 @@
 -- ARGV  1 bell  2 hash of the body  3 random 0-999  4 the last id the publisher was given, "" for none
 --       5 expiry of the log, ms  6 expiry of the idempotency key, ms  7 most events kept, 0 for no limit
 --       8 number of events, then those (type, data), then "1" if the last event is terminal
---       last: the number of the batch, for a token that a writer keeps for all its batches; "" for one of this append only
+--       then the number of the batch, for a token that a writer keeps for all its batches; "" for one of this append only
+--       last: most bytes kept, 0 to leave them for now
 -- Reply {"stored", first id} {"repeated", first id} {"conflict"} {"closed", last id} {"exhausted"}
 local log, token = KEYS[1], KEYS[2]
 local bell, body, random, publisher = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local count = tonumber(ARGV[8])
-local is_terminal, batch = ARGV[9 + count * 2] == '1', ARGV[10 + count * 2]
+local is_terminal, batch, most_bytes = ARGV[9 + count * 2] == '1', ARGV[10 + count * 2], ARGV[11 + count * 2]
 
 local earlier = redis.call('HMGET', token, 'body', 'first', 'batch')
 if earlier[1] then
@@ -18,6 +19,7 @@ if earlier[1] then
     return { 'conflict' }
   end
   if not is_new then
+    redis.call('PEXPIRE', token, ARGV[6]) -- a write, for a WAIT behind it: perhaps the first one's was never answered
     return { 'repeated', earlier[2] }
   end
 end
@@ -74,6 +76,10 @@ redis.call('PEXPIRE', token, ARGV[6])
 redis.call('PEXPIRE', log, ARGV[5])
 if tonumber(ARGV[7]) > 0 then
   redis.call('XTRIM', log, 'MAXLEN', '~', ARGV[7])
+end
+if most_bytes ~= '0' then
+  -- @trim
+  trim_to_bytes(log, tonumber(most_bytes))
 end
 ring(bell, first .. ' ' .. (previous or '-') .. ' ' .. (lost or '-'), ARGV, 9, 8 + count * 2, 2, stamp, is_terminal)
 return { 'stored', first }

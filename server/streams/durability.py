@@ -1,0 +1,90 @@
+"""When an event counts as stored: once Redis has it, once a replica has it too, or once it is on the disk.
+
+Owns the command that waits for it and what its reply means. Invariant: the command goes over the same connection as the
+writes it is to wait for, and behind them. Knows nothing of what was written. Source: WAIT, WAITAOF.
+
+Theory of operation
+-------------------
+1. Redis counts what it hands to its replicas and its append-only file. For each connection it notes how far that was
+   when the connection last wrote. WAIT and WAITAOF hold the connection until replicas, or the file, have got so far.
+2. So the wait is for a connection's own writes. On another one it would be for nothing:
+
+       A   XADD ... connection breaks before WAIT is answered
+       B   "is it stored?" - "yes", without a write; WAIT - "1 replica" at once, although none has it
+
+   Therefore a script that finds a writer's batch stored already writes a field of the record once more.
+3. WAIT does not undo anything. What no replica has yet stands in the log and readers have seen it; its writer does not
+   count it as stored, keeps it, and waits again. A failover that loses it is repaired as any other loss.
+4. A master that was demoted refuses to wait. Its connection is given up; whoever was under way on it asks anew.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, Final, cast
+
+from server.streams.calls import Call, T
+from server.streams.connections import AsyncClient, Command, execute_packed
+from server.streams.errors import LogUnavailable
+
+#: Of one wait. Below the patience of every connection, which takes a longer silence for the death of the server.
+WAIT_MS: Final = 1000
+#: Waits before whoever asked over HTTP is told that the outcome is unknown.
+_WAITS: Final = 5
+
+
+class Durability(StrEnum):
+    """What has to have an event before it counts as stored."""
+
+    #: The memory of the master.
+    FAST = "fast"
+    #: The memory of a replica, too.
+    REPLICATED = "replicated"
+    #: The disk of the master: its append-only file, synced.
+    FSYNC = "fsync"
+
+    @property
+    def wait(self) -> Command | None:
+        """What to send behind writes; None if nothing is waited for."""
+        if self is Durability.REPLICATED:
+            return ("WAIT", 1, WAIT_MS)
+        if self is Durability.FSYNC:
+            return ("WAITAOF", 1, 0, WAIT_MS)
+        return None
+
+    def is_reached(self, reply: Any) -> bool:
+        """Whether the reply to `wait` says that everything before it is safe."""
+        if self is Durability.FSYNC:
+            return isinstance(reply, list) and cast("list[Any]", reply)[:1] >= [1]
+        return isinstance(reply, int) and reply >= 1
+
+    @property
+    def missing(self) -> str:
+        """What is to be said while it is not reached."""
+        if self is Durability.FSYNC:
+            return "Redis has not synced its append-only file yet (REPRISE_DURABILITY=fsync). Look at its disk."
+        return "No replica has confirmed them yet (REPRISE_DURABILITY=replicated). Look at the replicas."
+
+
+async def run_durably(client: AsyncClient, call: Call[T], durability: Durability) -> T:
+    """Run a script and return what its reply means, once what it wrote is as safe as asked for.
+
+    It may be run again meanwhile: only for calls that take effect once, and write something each time.
+
+    Raises `LogUnavailable` where that does not come about: what was written stands, and may be lost in a failover.
+    """
+    wait = durability.wait
+    if wait is None:
+        raise ValueError("With `fast` there is nothing to wait for: use `connections.run`.")
+    try:
+        reply, waited = await execute_packed(client, [("EVALSHA", call.script.sha, *call.tail()), wait])
+    except LogUnavailable as error:
+        if error.code != "NOSCRIPT":
+            raise
+        reply, waited = await execute_packed(client, [("EVAL", call.script.text, *call.tail()), wait])
+    for _ in range(_WAITS):
+        if durability.is_reached(waited):
+            return call.parse(reply)
+        # The same call again, for which connection the pool gives is not known, and a wait is for its own writes only.
+        _, waited = await execute_packed(client, [("EVALSHA", call.script.sha, *call.tail()), wait])
+    raise LogUnavailable(f"What was written may be lost still. {durability.missing}")

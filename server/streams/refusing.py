@@ -1,0 +1,63 @@
+"""What a refusal of Redis means: whether to wait or not, and what a person can do about it. Pure.
+
+Redis' errors begin with a code. Most say "not now": memory or disk are full, this is no master any more, data are being
+loaded, an ACL is about to be changed. A few say "never": no waiting makes another type of a key. Both are sentences for
+a person. Source: the error codes of Redis 7.0 and Valkey 9.1, as their servers send them.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from server.streams.errors import LogRefused, LogUnavailable
+
+#: What helps, by code. Whoever has none of these only needs time.
+_WAYS_OUT: Final = {
+    "OOM": "Its memory is full (maxmemory): add some, or lower REPRISE_RETENTION_SECONDS or REPRISE_MAX_STREAM_BYTES.",
+    "MISCONF": "It cannot write to its disk: make room there, and look at its log.",
+    "READONLY": "It is a replica, perhaps a master that was demoted: REPRISE_REDIS_URL must lead to the master.",
+    "NOREPLICAS": "Too few replicas are connected to it (min-replicas-to-write): bring them back.",
+    "LOADING": "It loads its data; it will answer when it is done.",
+    "NOAOF": "REPRISE_DURABILITY=fsync needs its append-only file: set 'appendonly yes'.",
+    "NOPERM": "Its ACL forbids it: grant this user the command, and keys and channels that begin with REPRISE_PREFIX.",
+    "NOAUTH": "REPRISE_REDIS_URL has no password, and it wants one.",
+    "WRONGPASS": "User and password in REPRISE_REDIS_URL are not what it knows.",
+    "WRONGTYPE": "Somebody else wrote to a key of Reprise: remove that key, or take another REPRISE_PREFIX.",
+    "CROSSSLOT": "Keys of one call lie in different slots of the cluster: this is a bug of Reprise, please report it.",
+    "ERR": "This is a bug of Reprise, or that server lacks a command: docs/protocol.md says which ones are used.",
+}
+#: Said of one call, whatever the state of the server: the same call fails again.
+_NEVER: Final = frozenset({"WRONGTYPE", "CROSSSLOT", "ERR"})
+_CODE: Final = re.compile(r"[A-Z][A-Z0-9_]*")
+#: Under `ERR`, but of a known kind: scripts pass on what an ACL forbids in words of their own, a server that has no
+#: room for another client has some later, and a password may be about to be changed.
+_KNOWN_TEXTS: Final = (
+    (re.compile("ACL failure in script|executing the script can't"), "NOPERM"),
+    (re.compile("max number of clients"), "MAXCLIENTS"),
+    (re.compile("WAIT(AOF)? cannot be used with replica"), "READONLY"),
+    (re.compile("appendonly is disabled"), "NOAOF"),
+    (re.compile("Client sent AUTH|invalid password|without any password|'auth'|'AUTH'"), "WRONGPASS"),
+)
+#: What redis-py makes of an error in one of its pipelines.
+_IN_A_PIPELINE: Final = re.compile(r"Command # \d+ \(.*\) of pipeline caused error: \(['\"](.*)['\"],\)", re.DOTALL)
+
+
+def refusal(text: str, *, code: str | None = None) -> LogUnavailable:
+    """The error to raise for an error that Redis sent. `code` is for a text from which it was cut off."""
+    if piped := _IN_A_PIPELINE.fullmatch(text):
+        text = piped[1]
+    first, _, rest = text.partition(" ")
+    if code is None and _CODE.fullmatch(first):
+        code, text = first, rest
+    kind_of = code or "ERR"
+    if kind_of == "ERR":
+        kind_of = next((found for words, found in _KNOWN_TEXTS if words.search(text)), "ERR")
+    said = f"Redis refused: {kind_of} {_without_script(text)}.".replace("..", ".")
+    error = LogRefused if kind_of in _NEVER else LogUnavailable
+    return error(f"{said} {_WAYS_OUT.get(kind_of, '')}".rstrip(), code=kind_of)
+
+
+def _without_script(text: str) -> str:
+    """What a person reads: not by which line of which script it came."""
+    return text.partition(" script: ")[0].strip()

@@ -1,0 +1,241 @@
+"""An event counts as stored once a replica has it, or the disk, where REPRISE_DURABILITY asks for that."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterator
+from functools import partial
+from typing import Any
+
+import pytest
+
+from server.streams import durability as durability_module
+from server.streams.bulk import open_bulk
+from server.streams.connections import AsyncClient, connect, execute
+from server.streams.durability import Durability
+from server.streams.errors import LogUnavailable
+from server.streams.event import Draft
+from server.streams.keys import Keys
+from server.streams.lane import Lane
+from server.streams.log import Log
+from server.streams.shared_writer import SharedWriter
+from server.streams.writer import StreamWriter
+from tests.support.log_hand import LIFETIMES, Hand
+from tests.support.redis_server import RedisServer
+from tests.support.replicated import Replicated, free_port
+from tests.support.waiting import wait_until
+
+
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wait that is in vain takes less time."""
+    monkeypatch.setattr(durability_module, "WAIT_MS", 100)
+
+
+@pytest.fixture
+def pair() -> Iterator[Replicated]:
+    with Replicated() as found:
+        yield found
+
+
+@pytest.fixture
+async def client(pair: Replicated) -> AsyncIterator[AsyncClient]:
+    found = connect(pair.url, name="test")
+    yield found
+    await found.aclose()
+
+
+@pytest.fixture
+def hand(client: AsyncClient, keys: Keys) -> Hand:
+    return Hand(client, keys)
+
+
+@pytest.fixture
+async def lane(client: AsyncClient) -> AsyncIterator[Lane]:
+    found = Lane(partial(open_bulk, client), durability=Durability.REPLICATED)
+    yield found
+    await found.aclose()
+
+
+async def waits(action: asyncio.Future[Any], *, seconds: float = 0.5) -> bool:
+    done, _ = await asyncio.wait({action}, timeout=seconds)
+    return not done
+
+
+async def emit(writer: StreamWriter, *numbers: int) -> None:
+    for number in numbers:
+        await writer.emit(Draft("t", str(number)))
+
+
+async def numbers(hand: Hand) -> list[str]:
+    return [event.data for event in await hand.task_log() if event.type == "t"]
+
+
+async def test_a_writer_counts_as_stored_what_its_replica_has_and_says_that_it_waits(
+    pair: Replicated, hand: Hand, lane: Lane, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with hand.writer(await hand.running(), lane=lane) as writer:
+        await emit(writer, 1)
+        await writer.flush()
+        pair.replica.pause()
+        await emit(writer, 2)
+        with caplog.at_level(logging.INFO, logger="server.streams.lane"):
+            flushing = asyncio.ensure_future(writer.flush())
+            assert await waits(flushing)
+            # It is in the log, and its readers have it; but its writer does not forget it.
+            assert await numbers(hand) == ["1", "2"]
+            assert writer.stored.sequence == 1
+            pair.replica.resume()
+            await asyncio.wait_for(flushing, 5)
+    assert writer.stored.sequence == 2
+    said = [each.message for each in caplog.records]
+    assert [message[:12] for message in said] == ["Appends wait", "Appends go o"]
+    assert "No replica has confirmed" in said[0]
+
+
+async def test_what_was_flushed_is_there_after_a_failover(pair: Replicated, hand: Hand, lane: Lane, keys: Keys) -> None:
+    async with hand.writer(await hand.running(), lane=lane) as writer:
+        await emit(writer, *range(200))
+        await writer.flush()
+        pair.replica.pause()  # whatever it has not got by now it never gets
+        pair.master.kill()
+    pair.fail_over()
+    promoted = connect(pair.url, name="promoted")
+    assert await numbers(Hand(promoted, keys)) == [str(number) for number in range(200)]
+    await promoted.aclose()
+
+
+@pytest.mark.parametrize("kind", ["owned", "shared"])
+async def test_a_wait_whose_connection_broke_is_not_taken_for_granted_on_the_next_one(
+    pair: Replicated, hand: Hand, lane: Lane, kind: str
+) -> None:
+    # The next connection has written nothing of its own, so a WAIT on it would be answered at once.
+    writer: StreamWriter | SharedWriter
+    if kind == "owned":
+        writer = hand.writer(await hand.running(), lane=lane)
+    else:
+        writer = SharedWriter(lane, hand.keys, "chat", lifetimes=LIFETIMES, max_events=0, patience_seconds=60)
+    await writer.emit(Draft("t", "1"))
+    await writer.flush()
+    pair.replica.pause()
+    await writer.emit(Draft("t", "2"))
+    flushing = asyncio.ensure_future(writer.flush())
+    assert await waits(flushing, seconds=0.3)
+    await _cut(hand.client)
+    assert await waits(flushing, seconds=1)
+    pair.replica.resume()
+    await asyncio.wait_for(flushing, 5)
+    if isinstance(writer, SharedWriter):
+        writer.close()
+        assert [event.data for event in await hand.log("chat")] == ["1", "2"]
+    else:
+        await writer.__aexit__()
+        assert await numbers(hand) == ["1", "2"]
+
+
+async def _cut(client: AsyncClient) -> None:
+    """Break every connection but this one."""
+    await execute(client, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+
+
+async def test_a_master_that_was_demoted_is_left_and_what_is_unknown_is_repaired_on_the_new_one(
+    pair: Replicated, hand: Hand, lane: Lane, keys: Keys
+) -> None:
+    async with hand.writer(await hand.running(), lane=lane) as writer:
+        await emit(writer, 1)
+        await writer.flush()
+        pair.leave_behind()
+        await emit(writer, 2, 3)
+        flushing = asyncio.ensure_future(writer.flush())
+        assert await waits(flushing)
+        pair.fail_over()
+        pair.replica.command("CONFIG", "SET", "min-replicas-to-write", "0")
+        third = RedisServer(options=("--replicaof", f"127.0.0.1 {_listen(pair.replica)}"))
+        with third:
+            await asyncio.wait_for(flushing, 20)
+    promoted = connect(pair.url, name="promoted")
+    assert await numbers(Hand(promoted, keys)) == ["1", "2", "3"]
+    await promoted.aclose()
+
+
+def _listen(server: RedisServer) -> int:
+    """Have it listen on a port too, so that another may replicate it."""
+    port = free_port()
+    server.command("CONFIG", "SET", "port", port)
+    return port
+
+
+async def test_a_publisher_over_http_is_answered_once_a_replica_has_it(
+    pair: Replicated, client: AsyncClient, keys: Keys
+) -> None:
+    log = Log(client, keys, lifetimes=LIFETIMES, max_events=0, durability=Durability.REPLICATED)
+    [first] = await log.publish("chat", [Draft("t", "1")], token="a")
+    pair.replica.pause()
+    publishing = asyncio.ensure_future(log.publish("chat", [Draft("t", "2")], token="b"))
+    assert await waits(publishing)
+    pair.replica.resume()
+    [second] = await asyncio.wait_for(publishing, 5)
+    assert second == first.next()
+    assert [event.data for event in await Hand(client, keys).log("chat")] == ["1", "2"]
+
+
+async def test_a_publish_that_no_replica_confirms_is_unknown_and_asking_again_stores_it_once(
+    pair: Replicated, client: AsyncClient, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(durability_module, "WAIT_MS", 10)
+    log = Log(client, keys, lifetimes=LIFETIMES, max_events=0, durability=Durability.REPLICATED)
+    pair.replica.pause()
+    with pytest.raises(LogUnavailable, match="may be lost still"):
+        await log.publish("chat", [Draft("t", "1")], token="a")
+    pair.replica.resume()
+    await log.publish("chat", [Draft("t", "1")], token="a")
+    assert [event.data for event in await Hand(client, keys).log("chat")] == ["1"]
+
+
+# On the disk.
+
+
+@pytest.fixture
+def on_disk() -> Iterator[RedisServer]:
+    with RedisServer(keeps_data=True, options=("--appendfsync", "everysec")) as server:
+        yield server
+
+
+async def test_a_writer_counts_as_stored_what_is_on_the_disk(on_disk: RedisServer, keys: Keys) -> None:
+    client = connect(on_disk.url, name="test")
+    hand = Hand(client, keys)
+    lane = Lane(partial(open_bulk, client), durability=Durability.FSYNC)
+    async with hand.writer(await hand.running(), lane=lane) as writer:
+        await emit(writer, 1)
+        await writer.flush()
+        on_disk.command("CONFIG", "SET", "appendfsync", "no")  # nothing is synced until the system thinks of it
+        await emit(writer, 2)
+        flushing = asyncio.ensure_future(writer.flush())
+        assert await waits(flushing)
+        on_disk.command("CONFIG", "SET", "appendfsync", "everysec")
+        await asyncio.wait_for(flushing, 5)
+    await lane.aclose()
+    await client.aclose()
+    on_disk.restart()
+    survivor = connect(on_disk.url, name="survivor")
+    assert await numbers(Hand(survivor, keys)) == ["1", "2"]
+    await survivor.aclose()
+
+
+async def test_a_file_that_is_switched_off_is_said_and_waited_for(
+    on_disk: RedisServer, keys: Keys, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = connect(on_disk.url, name="test")
+    hand = Hand(client, keys)
+    lane = Lane(partial(open_bulk, client), durability=Durability.FSYNC)
+    async with hand.writer(await hand.running(), lane=lane) as writer:
+        await execute(client, "CONFIG", "SET", "appendonly", "no")
+        await emit(writer, 1)
+        flushing = asyncio.ensure_future(writer.flush())
+        await wait_until(lambda: "appendonly yes" in caplog.text, description="the log says what to do")
+        assert not flushing.done()
+        await execute(client, "CONFIG", "SET", "appendonly", "yes")
+        await asyncio.wait_for(flushing, 10)
+    await lane.aclose()
+    await client.aclose()

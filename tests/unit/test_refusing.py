@@ -1,0 +1,89 @@
+"""What refusals of Redis mean: which are waited for, and what a person is told to do."""
+
+from __future__ import annotations
+
+import pytest
+from redis.exceptions import AuthenticationError, NoPermissionError, OutOfMemoryError, ResponseError
+
+from server.streams.connections import unavailable
+from server.streams.errors import LogRefused
+from server.streams.refusing import refusal
+
+#: As Redis 7.0 and Valkey 9.1 send them; the last words are from within a script.
+WAITED_FOR = {
+    "OOM": "OOM command not allowed when used memory > 'maxmemory'. script: f9f4, on @user_script:1.",
+    "MISCONF": "MISCONF Errors writing to the AOF file: File too large",
+    "READONLY": "READONLY You can't write against a read only replica. script: on @user_script:1.",
+    "NOREPLICAS": "NOREPLICAS Not enough good replicas to write.",
+    "LOADING": "LOADING Redis is loading the dataset in memory",
+    "NOPERM": "ERR ACL failure in script: User u has no permissions to run 'xadd' script: on @user_script:1.",
+    "WRONGPASS": "WRONGPASS invalid username-password pair or user is disabled.",
+    "MAXCLIENTS": "ERR max number of clients reached",
+    "CLUSTERDOWN": "CLUSTERDOWN The cluster is down",
+    "TRYAGAIN": "TRYAGAIN Multiple keys request during rehashing of slot",
+    "NOAOF": "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.",
+}
+HOPELESS = {
+    "WRONGTYPE": "WRONGTYPE Operation against a key holding the wrong kind of value script: on @user_script:1.",
+    "CROSSSLOT": "CROSSSLOT Keys in request don't hash to the same slot",
+    "ERR": "ERR unknown command 'WAITAOF', with args beginning with: '1' '0' '2000'",
+}
+
+
+@pytest.mark.parametrize(("code", "text"), WAITED_FOR.items(), ids=WAITED_FOR)
+def test_what_can_heal_is_told_apart_by_its_code(code: str, text: str):
+    error = refusal(text)
+    assert (error.code, isinstance(error, LogRefused)) == (code, False)
+    assert str(error).startswith("Redis refused: ")
+    assert "script:" not in str(error)
+
+
+@pytest.mark.parametrize(("code", "text"), HOPELESS.items(), ids=HOPELESS)
+def test_what_cannot_heal_is_an_error_of_its_own(code: str, text: str):
+    error = refusal(text)
+    assert (error.code, isinstance(error, LogRefused)) == (code, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (WAITED_FOR["OOM"], "REPRISE_MAX_STREAM_BYTES"),
+        (WAITED_FOR["MISCONF"], "make room"),
+        (WAITED_FOR["READONLY"], "must lead to the master"),
+        (WAITED_FOR["NOREPLICAS"], "min-replicas-to-write"),
+        (WAITED_FOR["NOPERM"], "grant this user"),
+        (WAITED_FOR["NOAOF"], "appendonly yes"),
+        (HOPELESS["WRONGTYPE"], "remove that key"),
+    ],
+)
+def test_a_refusal_says_what_to_do(text: str, words: str):
+    assert words in str(refusal(text))
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (OutOfMemoryError("command not allowed when used memory > 'maxmemory'.", status_code="OOM"), "OOM"),
+        (NoPermissionError("No permissions to access a key", status_code="NOPERM"), "NOPERM"),
+        (AuthenticationError("invalid username-password pair", status_code="WRONGPASS"), "WRONGPASS"),
+        (ResponseError("NOREPLICAS Not enough good replicas to write."), "NOREPLICAS"),
+        (ResponseError("WAITAOF is unknown here", status_code="ERR"), "ERR"),
+        (
+            ResponseError("Command # 1 (HGETALL reprise:{tasks.a}:task) of pipeline caused error: ('WRONGTYPE Oper',)"),
+            "WRONGTYPE",
+        ),
+        (
+            OutOfMemoryError(
+                "Command # 2 (SET x (y)) of pipeline caused error: (\"command not allowed when used memory > 'm'.\",)",
+                status_code="OOM",
+            ),
+            "OOM",
+        ),
+        (ConnectionResetError("gone"), ""),
+    ],
+)
+def test_redis_py_cuts_codes_off_and_they_are_known_all_the_same(error: Exception, code: str):
+    found = unavailable(error)
+    assert found.code == code
+    assert found.code in str(found)
+    assert "pipeline" not in str(found)
