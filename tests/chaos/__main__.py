@@ -42,6 +42,7 @@ def main(arguments: Sequence[str]) -> int:
         tasks=options.tasks,
         readers_per_task=options.readers,
         interval=options.interval,
+        max_events=options.max_events,
     )
     plan = make_plan(seed, size, kinds)
     replay = _replay(seed, options)
@@ -85,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--tasks", type=int, default=usual.tasks, help=f"about how many tasks run at once ({usual.tasks})")
     add("--readers", type=int, default=usual.readers_per_task, help=f"of each task ({usual.readers_per_task})")
     add("--interval", type=_positive, default=usual.interval, help=f"seconds between faults ({usual.interval:g})")
+    add("--max-events", type=int, default=usual.max_events, help=f"newest events a log keeps ({usual.max_events})")
     add("--haproxy", action="store_true", help="HAProxy as deployed between readers and replicas")
     add("--plan", action="store_true", help="print the plan and end")
     add("--keep", type=_folder, metavar="FOLDER", help="leave the logs of all processes here")
@@ -97,8 +99,8 @@ def _replay(seed: int, options: argparse.Namespace) -> str:
     if options.faults != usual.faults:
         words.append(f"--faults {','.join(options.faults) or 'none'}")
     words += [
-        f"--{name} {getattr(options, name)}"
-        for name in ("servers", "workers", "tasks", "readers", "interval")
+        f"--{name.replace('_', '-')} {getattr(options, name):g}"
+        for name in ("servers", "workers", "tasks", "readers", "interval", "max_events")
         if getattr(options, name) != getattr(usual, name)
     ]
     if options.haproxy:

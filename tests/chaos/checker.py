@@ -212,7 +212,8 @@ class Judge:
         self._found.missing += gap.missing or 0
         self._found.needless += not gap.missing
         was_lost = any(loss.began <= gap.at + SLACK_SECONDS for loss in self._chronicle.losses(outcome.task_id))
-        is_trimmed = outcome.plan.script.events > self._max_events // 2
+        # What earlier attempts left counts too, until it is trimmed.
+        is_trimmed = outcome.plan.script.events * max(1, outcome.attempt) > self._max_events // 2
         if not was_lost and not is_trimmed:
             self._blame("gap", f"A gap was told after {gap.requested}, but nothing was lost.", outcome, reader)
         held = list(self._held(outcome, gap))

@@ -23,8 +23,6 @@ from tests.support.waiting import wait_until
 
 LEASE_SECONDS = 3.0
 HEARTBEAT_SECONDS = 2.0
-#: Few enough that the longest tasks are trimmed while they run.
-MAX_EVENTS = 1500
 SETTINGS: Mapping[str, str] = {
     "REPRISE_LEASE_SECONDS": str(LEASE_SECONDS),
     "REPRISE_SWEEP_SECONDS": "1",
@@ -32,7 +30,6 @@ SETTINGS: Mapping[str, str] = {
     "REPRISE_MAX_STREAM_SECONDS": "15",
     "REPRISE_STALL_SECONDS": "8",
     "REPRISE_DRAIN_SECONDS": "2",
-    "REPRISE_MAX_STREAM_EVENTS": str(MAX_EVENTS),
     "REPRISE_LOG_FORMAT": "json",
 }
 _BLIND = (sys.executable, "-m", "tests.chaos.blind_server")
@@ -75,10 +72,10 @@ async def installed(
     async with AsyncExitStack() as stack:
         stack.push_async_callback(topology.close)
         await topology.start()
-        servers = [Server(name, folder=folder, settings=_settings(topology, name)) for name in server_names]
+        settings = {name: _settings(size, topology, name) for name in (*server_names, *worker_names)}
+        servers = [Server(name, folder=folder, settings=settings[name]) for name in server_names]
         workers = [
-            Worker(name, modules=["tests.chaos.tasks"], folder=folder, settings=_settings(topology, name))
-            for name in worker_names
+            Worker(name, modules=["tests.chaos.tasks"], folder=folder, settings=settings[name]) for name in worker_names
         ]
         for server in servers if is_blind else []:
             server.program = _BLIND
@@ -101,5 +98,6 @@ async def _is_ready(worker: Worker) -> None:
     await wait_until(lambda: "is ready for" in worker.text, description=f"{worker.name} is ready", timeout=40)
 
 
-def _settings(topology: Topology, name: str) -> dict[str, str]:
-    return {**SETTINGS, "REPRISE_REDIS_URL": topology.url_for(name)}
+def _settings(size: Size, topology: Topology, name: str) -> dict[str, str]:
+    own = {"REPRISE_REDIS_URL": topology.url_for(name), "REPRISE_MAX_STREAM_EVENTS": str(size.max_events)}
+    return {**SETTINGS, **own}

@@ -70,6 +70,8 @@ class Size:
     readers_per_task: int = 3
     #: Between two faults, on average.
     interval: float = 1.5
+    #: Newest events that a log keeps: few enough that the longest tasks are trimmed while they run.
+    max_events: int = 1500
     #: What Redis' processes are called.
     nodes: tuple[str, ...] = ("redis",)
 

@@ -74,8 +74,8 @@ class Reader:
             return f"no connection: {type(error).__name__}"
         try:
             writer.write(self._request(port))
-            async with asyncio.timeout(self._draw_stay()):
-                return await self._read(reader)
+            async with asyncio.timeout(None) as stay:
+                return await self._read(reader, stay)
         except TimeoutError:
             return "it left"
         except (OSError, Malformed) as error:
@@ -83,10 +83,13 @@ class Reader:
         finally:
             writer.close()
 
-    def _draw_stay(self) -> float | None:
-        return None if self.drops_after is None else self.drops_after * self.random.uniform(0.5, 1.5)
+    def _leaves_at(self) -> float | None:
+        """It stays until it is answered: a server may take its time to find out that a task is unknown."""
+        if self.drops_after is None:
+            return None
+        return asyncio.get_running_loop().time() + self.drops_after * self.random.uniform(0.5, 1.5)
 
-    async def _read(self, reader: asyncio.StreamReader) -> str:
+    async def _read(self, reader: asyncio.StreamReader, stay: asyncio.Timeout) -> str:
         response, decoder = Response(), EventDecoder(self.cursor)
         while not response.is_complete:
             try:
@@ -97,6 +100,8 @@ class Reader:
             if not raw:
                 return "cut off" if response.status else "no answer"
             body = response.feed(raw)
+            if response.status and stay.when() is None:
+                stay.reschedule(self._leaves_at())
             if response.status not in {0, 200}:
                 self.outcome = str(response.status)
                 return self.outcome

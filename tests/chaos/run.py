@@ -16,7 +16,7 @@ from time import monotonic
 from tests.chaos.checker import Judge, Offence
 from tests.chaos.chronicle import Chronicle
 from tests.chaos.follower import Violation
-from tests.chaos.installation import LEASE_SECONDS, MAX_EVENTS, Installation, installed
+from tests.chaos.installation import LEASE_SECONDS, Installation, installed
 from tests.chaos.load import Load
 from tests.chaos.plan import Plan
 from tests.chaos.report import Report
@@ -87,7 +87,7 @@ async def _run(plan: Plan, installation: Installation, replay: str, on_progress:
     finally:
         telling.cancel()
     outcomes = await load.outcomes()
-    judgement = Judge(chronicle, max_events=MAX_EVENTS, lease_seconds=LEASE_SECONDS).judge(outcomes)
+    judgement = Judge(chronicle, max_events=plan.size.max_events, lease_seconds=LEASE_SECONDS).judge(outcomes)
     ours = [*load.violations, *striker.violations]
     ours += [Violation("traceback", each, clock()) for each in installation.tracebacks()]
     ours += [
