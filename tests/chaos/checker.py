@@ -15,13 +15,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from tests.chaos.chronicle import SLACK_SECONDS, Chronicle
+from tests.chaos.chronicle import SLACK_SECONDS, Chronicle, Incident
 from tests.chaos.follower import TERMINAL, Follower, Gap, Id, Violation
 from tests.chaos.plan import TaskPlan
 
 _STATUS = {"complete": "completed", "error": "failed", "cancelled": "cancelled"}
 #: A worker stays so long after the end of a task, to write it back: see docs/protocol.md.
 _AFTERGLOW_SECONDS = 3.0
+#: Workers try again after up to so long once Redis is back. (Servers wait for them, but with leases as short as ours
+#: not for as long.)
+_BACK_SECONDS = 4.0
 
 
 @dataclass
@@ -32,6 +35,8 @@ class Followed:
     #: `closed`, a status, or empty if it still waits.
     outcome: str
     connections: int
+    #: When it ended.
+    at: float
 
 
 @dataclass
@@ -194,18 +199,21 @@ class Judge:
 
     def _unknown(self, outcome: Outcome, reader: Followed) -> None:
         """404. Right where Redis lost the task; a living worker should have written it back in time."""
-        losses = [loss for loss in self._chronicle.record_losses() if loss.began >= outcome.started_at - SLACK_SECONDS]
+        begin = outcome.started_at - SLACK_SECONDS
+        losses = [loss for loss in self._chronicle.record_losses() if begin <= loss.began <= reader.at]
         if not losses:
             self._blame("stranded", "It was answered 404, although Redis lost nothing.", outcome, reader)
-        elif outcome.status and not self._was_any_worker_struck(outcome, losses[0].began):
+        elif outcome.status and not any(self._was_hindered(outcome, loss, reader.at) for loss in losses):
             self._blame("stranded", "It was answered 404, but the task lives on.", outcome, reader)
         elif outcome.status:
             self._found.excuse("404 for a task that was written back later, by a worker that was struck")
 
-    def _was_any_worker_struck(self, outcome: Outcome, since: float) -> bool:
+    def _was_hindered(self, outcome: Outcome, loss: Incident, at: float) -> bool:
+        """Whether the worker could not write the task back in time: it was struck, or Redis had been away."""
+        if loss.healed is not None and loss.healed - loss.began > SLACK_SECONDS and at - loss.healed < _BACK_SECONDS:
+            return True
         pids = {each.follower.writer for each in outcome.readers}
-        begin = since - 2 * self._lease_seconds
-        return any(self._chronicle.was_struck(pid, begin, float("inf")) for pid in pids)
+        return any(self._chronicle.was_struck(pid, loss.began - 2 * self._lease_seconds, at) for pid in pids)
 
     def _gap(self, outcome: Outcome, reader: Followed, gap: Gap) -> None:
         self._found.announced += 1

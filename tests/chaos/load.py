@@ -155,7 +155,10 @@ class Load:
             last_id=parse_id(last_id) if last_id else ORIGIN,
             attempt=record.get("attempt", 0),
             log=await self._log(started.task_id),
-            readers=[Followed(follower, reader.outcome, reader.connections) for follower, reader in started.readers],
+            readers=[
+                Followed(follower, reader.outcome, reader.connections, reader.ended_at)
+                for follower, reader in started.readers
+            ],
         )
 
     async def _log(self, task_id: str) -> list[tuple[Id, str]]:

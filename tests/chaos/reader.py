@@ -8,7 +8,7 @@ is replaced, as docs/api.md tells pages to do. Filters nothing and mends nothing
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Protocol
@@ -22,6 +22,9 @@ _CONNECT_SECONDS = 5.0
 
 class Witness(Protocol):
     """Who is told what a reader saw."""
+
+    @property
+    def clock(self) -> Callable[[], float]: ...
 
     @property
     def has_ended(self) -> bool:
@@ -49,6 +52,7 @@ class Reader:
     connections: int = 0
     #: How it ended: `closed`, a status, or empty while it goes on.
     outcome: str = ""
+    ended_at: float = 0.0
     #: Seconds waited before each reconnection.
     waits: list[float] = field(default_factory=list[float])
     _retry_seconds: float = _UNTOLD_RETRY_SECONDS
@@ -63,6 +67,7 @@ class Reader:
             self.connections += 1
             self.witness.connected(self.cursor)
             self.witness.disconnected(await self._connect())
+        self.ended_at = self.witness.clock()
 
     async def _connect(self) -> str:
         """Read one response; how it ended."""

@@ -42,7 +42,7 @@ def outcome(*followed: tuple[Follower, str], status: str = "completed", last_id:
         last_id=last_id,
         attempt=1,
         log=LOG if status else [],
-        readers=[Followed(follower, outcome, 1) for follower, outcome in followed],
+        readers=[Followed(follower, outcome, 1, 11.0) for follower, outcome in followed],
     )
 
 
