@@ -219,7 +219,8 @@ class Judge:
         self._found.announced += 1
         self._found.missing += gap.missing or 0
         self._found.needless += not gap.missing
-        was_lost = any(loss.began <= gap.at + SLACK_SECONDS for loss in self._chronicle.losses(outcome.task_id))
+        losses = self._chronicle.losses(outcome.task_id, outcome.started_at)
+        was_lost = any(loss.began <= gap.at + SLACK_SECONDS for loss in losses)
         # What earlier attempts left counts too, until it is trimmed.
         is_trimmed = outcome.plan.script.events * max(1, outcome.attempt) > self._max_events // 2
         if not was_lost and not is_trimmed:

@@ -44,9 +44,11 @@ class Chronicle:
     def by_kind(self) -> dict[str, int]:
         return dict(sorted(Counter(each.kind for each in self.incidents).items()))
 
-    def losses(self, task_id: str) -> list[Incident]:
-        """Those that took something of this task's log or record away."""
-        return [each for each in self.incidents if each.lost_since is not None and each.task_id in {None, task_id}]
+    def losses(self, task_id: str, since: float) -> list[Incident]:
+        """Those that may have taken something of this task's log or record away; it is as old as `since`."""
+        begin = since - SLACK_SECONDS
+        lost = [each for each in self.incidents if each.lost_since is not None and each.began >= begin]
+        return [each for each in lost if each.task_id in {None, task_id}]
 
     def record_losses(self) -> list[Incident]:
         """Those that may have taken records away."""

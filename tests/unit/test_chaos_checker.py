@@ -111,6 +111,7 @@ def test_a_gap_is_real_only_where_something_was_lost():
     told.saw(Message("gap", json.dumps({"requested": "1000-1", "resumed_at": None, "missed": None}), ""))
     told.saw(Message("complete", json.dumps({"result": result(SCRIPT.key, SCRIPT.events)}), "1000-2"))
     assert kinds(judged(outcome((told, "204")))) == ["gap"]
+    assert kinds(judged(outcome((told, "204")), chronicle(("flush-redis", "redis", 2.0, 0.0)))) == ["gap"]
     found = judged(outcome((told, "204")), chronicle(("flush-redis", "redis", 9.0, 0.0)))
     assert (kinds(found), found.announced, found.needless) == ([], 1, 1)
 
