@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import sys
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,12 +63,20 @@ class Installation:
 
 @asynccontextmanager
 async def installed(
-    size: Size, folder: Path, *, has_balancer: bool = False, is_blind: bool = False
+    size: Size,
+    folder: Path,
+    *,
+    has_balancer: bool = False,
+    is_blind: bool = False,
+    make_topology: Callable[[Sequence[str], Path], Topology] = OneRedis,
 ) -> AsyncGenerator[Installation]:
-    """Start everything, with logs and data in `folder`; yield once all of it is ready."""
+    """Start everything, with logs and data in `folder`; yield once all of it is ready.
+
+    `make_topology` is given the names of all clients. Its nodes are those that `size` names.
+    """
     server_names = [f"server{n}" for n in range(1, size.servers + 1)]
     worker_names = [f"worker{n}" for n in range(1, size.workers + 1)]
-    topology = OneRedis([*server_names, *worker_names], folder)
+    topology = make_topology([*server_names, *worker_names], folder)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(topology.close)
         await topology.start()
