@@ -7,7 +7,7 @@ JOBS ?= 3
 REPRISE_MODEL_SCHEDULES ?= 5000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev test check bench soak format model lock clean
+.PHONY: help setup dev test check bench soak format model chaos lock clean
 
 ## help: list these targets
 help:
@@ -74,6 +74,10 @@ format: setup
 ## model: the long run of the protocol's state machine (REPRISE_MODEL_SCHEDULES=5000)
 model: setup
 	REPRISE_MODEL_SCHEDULES=$(REPRISE_MODEL_SCHEDULES) $(BIN)/pytest -n $(JOBS) --timeout=0 tests/model
+
+## chaos: kill, freeze and cut everything while readers follow (CHAOS_ARGS="--minutes 10"; CHAOS_ARGS=--help)
+chaos: setup
+	$(BIN)/python -m tests.chaos $(CHAOS_ARGS)
 
 # Only the public index is asked, so that the hashes are those of the published files, for every Python and
 # platform. No address is written down: pip asks whichever index it is set up for and compares hashes.

@@ -141,17 +141,18 @@ class StreamingConnection(HttpToolsProtocol):
         else:
             self.transport.abort()
 
+    # A stream that was the last of its connection leaves no flow control behind, and perhaps bytes to send.
     def pause_writing(self) -> None:
         self._is_paused = True
-        if self._subscription is None:
+        if self.flow is not None:  # pyright: ignore[reportUnnecessaryComparison]
             super().pause_writing()
 
     def resume_writing(self) -> None:
         self._is_paused = False
-        if self._subscription is None:
-            super().resume_writing()
-        else:
+        if self._subscription is not None:
             self._subscription.resume()
+        elif self.flow is not None:  # pyright: ignore[reportUnnecessaryComparison]
+            super().resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
         subscription, self._subscription = self._subscription, None

@@ -41,6 +41,9 @@ _PORTS = range(20_000, 32_000)
 class Process:
     """One process of the product, started with the same arguments every time."""
 
+    #: What is started with the arguments.
+    program: Sequence[str] = (REPRISE,)
+
     def __init__(self, name: str, arguments: Sequence[str], *, folder: Path, settings: Mapping[str, str]) -> None:
         self.name = name
         self.log = folder / f"{name}.log"
@@ -67,7 +70,7 @@ class Process:
         assert not self.is_running, f"{self.name} runs already."
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *(REPRISE, *self._arguments),
+                *(*self.program, *self._arguments),
                 cwd=self._folder,
                 env=_environment(self._settings),
                 stdin=asyncio.subprocess.DEVNULL,

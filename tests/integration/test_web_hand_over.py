@@ -157,6 +157,23 @@ async def test_a_reader_that_asked_for_close_gets_it_after_the_end(real: RealSer
     writer.close()
 
 
+async def test_a_reader_that_asked_for_close_may_be_slow_to_take_the_end(
+    real: RealServer, worker: PlayedWorker, caplog: pytest.LogCaptureFixture
+):
+    task_id = await create(real)
+    reader, writer = await asyncio.open_connection("127.0.0.1", real.port, limit=1024)
+    writer.write(request_for(task_id, extra="connection: close\r\n"))
+    await wait_until(lambda: real.hub.subscribers == 1, description="the reader is there")
+    async with worker.run(task_id) as run:
+        for number in range(60):
+            await run.emit(event("token", {"text": "x" * 100_000, "n": number}))
+        await run.finish(Status.COMPLETED, '{"result":"' + "x" * 200_000 + '"}')
+    async with asyncio.timeout(10):
+        assert (await reader.read()).endswith(END_OF_CHUNKS)
+    assert "Traceback" not in caplog.text
+    writer.close()
+
+
 async def test_a_reader_that_takes_nothing_is_given_up_and_others_are_not(
     stalling: RealServer, worker: PlayedWorker, caplog: pytest.LogCaptureFixture
 ):

@@ -1,0 +1,48 @@
+"""Plans of chaos runs: a seed says everything."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+
+from tests.chaos.__main__ import main
+from tests.chaos.plan import KINDS, Size, make_plan, targets
+
+SIZE = Size(120)
+
+
+def test_the_same_seed_is_the_same_plan():
+    assert make_plan(7, SIZE) == make_plan(7, SIZE)
+    assert make_plan(7, SIZE) != make_plan(8, SIZE)
+
+
+def test_a_plan_with_fewer_kinds_of_faults_has_the_same_tasks_and_readers():
+    few = make_plan(7, SIZE, ["kill-worker", "cut"])
+    assert few.tasks == make_plan(7, SIZE).tasks
+    assert {strike.kind for strike in few.strikes} == {"kill-worker", "cut"}
+    assert make_plan(7, SIZE, []).strikes == ()
+
+
+def test_every_kind_of_fault_finds_somebody_to_strike_and_none_is_struck_twice_at_once():
+    strikes = make_plan(7, replace(SIZE, seconds=1200)).strikes
+    assert {strike.kind for strike in strikes} == set(KINDS)
+    assert {strike.target for strike in strikes} == set(targets(SIZE))
+    for target in targets(SIZE):
+        ours = [strike for strike in strikes if strike.target == target]
+        assert all(before.at + before.seconds <= after.at for before, after in pairwise(ours)), target
+
+
+def test_a_command_line_prints_its_plan_and_how_to_repeat_it(capsys: pytest.CaptureFixture[str]):
+    assert main(["--seed", "7", "--minutes", "0.5", "--faults", "cut", "--plan"]) == 0
+    printed = capsys.readouterr().out
+    assert 'make chaos CHAOS_ARGS="--seed 7 --minutes 0.5 --faults cut"' in printed
+    assert printed.count("  cut  ") == len(make_plan(7, Size(30), ["cut"]).strikes)
+
+
+def test_an_unknown_kind_of_fault_is_refused_with_those_that_there_are(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as refused:
+        main(["--faults", "plague"])
+    assert refused.value.code == 2
+    assert "'plague' is no kind of fault. There are: kill-server, " in capsys.readouterr().err
