@@ -21,7 +21,8 @@ LEAVE_SECONDS = 8
 validate: Any = import_module("kubernetes_validate").validate
 ValidationError: Any = import_module("kubernetes_validate").ValidationError
 
-needs_kubectl = pytest.mark.skipif(which("kubectl") is None, reason="kubectl is not installed on this machine")
+#: Debian has only one that is too old to render components; where there is none, the files are validated as they are.
+needs_kubectl = pytest.mark.skipif(which("kubectl") is None, reason="there is no kubectl here to render them")
 
 
 def documents(text: str) -> list[dict[str, Any]]:
