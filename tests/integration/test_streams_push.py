@@ -12,7 +12,8 @@ import redis.asyncio
 import uvloop
 
 from server.streams import doorbell, push
-from server.streams.connections import AsyncClient, connect, execute, execute_many, new_connection, transport_of
+from server.streams.connections import AsyncClient, connect, execute, execute_many, new_connection
+from server.streams.topology.node import transport_of
 from tests.support.ears import Listening, connections, ears, listening, rings, until_ears
 from tests.support.redis_server import RedisServer
 from tests.support.relay import Relay, relaying
