@@ -24,6 +24,7 @@ from server.streams.dead_letters import DeadLetters
 from server.streams.errors import Fenced, InvalidInput, LogUnavailable
 from server.streams.keys import Keys
 from server.streams.lane import Lane
+from server.streams.lanes import Lanes
 from server.streams.lease import Lease, boot_seconds
 from server.streams.ready import QueueEntry, ReadyQueue
 from server.streams.records import Status, TaskRecord, with_error
@@ -63,7 +64,7 @@ class Shared:
     keeper: LeaseKeeper
     options: WriterOptions
     #: By which the writers append.
-    lane: Lane
+    lane: Lane | Lanes
     max_event_bytes: int
     #: Set when the worker drains: then nothing waits that need not.
     draining: asyncio.Event

@@ -19,6 +19,7 @@ from redis.exceptions import RedisError, ResponseError
 from server.streams.connections import AsyncClient, Command, new_connection, unavailable
 from server.streams.errors import LogUnavailable
 from server.streams.topology.node import INCOMPLETE, AsyncConnection, pack, transport_of
+from server.streams.topology.slots import Redirection, redirection
 
 #: Given the replies in the order of the commands; in the place of a refusal or of a reply that never came, the error.
 Done = Callable[[list[Any]], None]
@@ -26,6 +27,14 @@ Done = Callable[[list[Any]], None]
 
 class ScriptMissing(LogUnavailable):
     """Redis's: it does not know the script by its hash. It did nothing, and has to be sent the text."""
+
+
+class Redirected(LogUnavailable):
+    """Redis's: another node of the Cluster has the key. It did nothing, and tells where to ask."""
+
+    def __init__(self, text: str, where: Redirection) -> None:
+        super().__init__(text)
+        self.where = where
 
 
 class BulkConnection(asyncio.Protocol):
@@ -119,7 +128,11 @@ class BulkConnection(asyncio.Protocol):
 
     def _refusal(self, text: str) -> LogUnavailable:
         self._is_demoted = self._is_demoted or text.startswith("READONLY")
-        return ScriptMissing(text) if text.startswith("NOSCRIPT") else unavailable(ResponseError(text))
+        if text.startswith("NOSCRIPT"):
+            return ScriptMissing(text)
+        if text.startswith(("MOVED ", "ASK ")) and (where := redirection(text)):
+            return Redirected(text, where)
+        return unavailable(ResponseError(text))
 
     def _look(self) -> None:
         self._watch = None

@@ -14,8 +14,10 @@ import hiredis
 from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseError
 
 from server.streams.calls import Call, T
-from server.streams.errors import InvalidInput, LogUnavailable
+from server.streams.errors import LogUnavailable
 from server.streams.topology.address import Kind, parse_address
+from server.streams.topology.cluster import ClusterClient
+from server.streams.topology.cluster_sync import SyncClusterClient
 from server.streams.topology.node import (
     COMMAND_TIMEOUT_SECONDS,
     AsyncConnection,
@@ -28,6 +30,7 @@ from server.streams.topology.node import (
 from server.streams.topology.node import new_connection as new_node_connection
 from server.streams.topology.sentinel import master_client
 from server.streams.topology.sentinel_sync import sync_master_client
+from server.streams.topology.slots import slot_of
 
 
 class AsyncPipeline(Protocol):
@@ -71,24 +74,49 @@ def connect(url: str, *, name: str, socket_timeout: float | None = COMMAND_TIMEO
     """
     address = parse_address(url)
     if address.kind is Kind.CLUSTER:
-        raise InvalidInput("REPRISE_REDIS_URL names a Cluster, which does not work yet. Use one server, or Sentinel.")
+        return cast("AsyncClient", ClusterClient(address, name=name, socket_timeout=socket_timeout))
     if address.kind is Kind.SENTINEL:
-        client = master_client(address, name=name, socket_timeout=socket_timeout)
-    else:
-        client = node_client(address.url, **options_for(address, name=name, socket_timeout=socket_timeout))
-    return cast("AsyncClient", client)
+        return cast("AsyncClient", master_client(address, name=name, socket_timeout=socket_timeout))
+    options = options_for(address, name=name, socket_timeout=socket_timeout)
+    return cast("AsyncClient", node_client(address.url, **options))
 
 
 def connect_sync(url: str, *, name: str) -> SyncClient:
     """The same for threads."""
     address = parse_address(url)
+    if address.kind is Kind.CLUSTER:
+        found = SyncClusterClient(address, name=name, socket_timeout=COMMAND_TIMEOUT_SECONDS)
+        return cast("SyncClient", found)
     if address.kind is Kind.SENTINEL:
-        client = sync_master_client(address, name=name, socket_timeout=COMMAND_TIMEOUT_SECONDS)
-    else:
-        client = sync_node_client(
-            address.url, **options_for(address, name=name, socket_timeout=COMMAND_TIMEOUT_SECONDS)
-        )
-    return cast("SyncClient", client)
+        return cast("SyncClient", sync_master_client(address, name=name, socket_timeout=COMMAND_TIMEOUT_SECONDS))
+    options = options_for(address, name=name, socket_timeout=COMMAND_TIMEOUT_SECONDS)
+    return cast("SyncClient", sync_node_client(address.url, **options))
+
+
+def cluster_of(client: AsyncClient) -> ClusterClient | None:
+    """The client as that of a Cluster; None if there is one server, and so one connection leads to all keys."""
+    return client if isinstance(client, ClusterClient) else None
+
+
+async def each_node(client: AsyncClient) -> list[AsyncClient]:
+    """A client for each server that takes writes. Raises `LogUnavailable`."""
+    cluster = cluster_of(client)
+    if cluster is None:
+        return [client]
+    try:
+        return [cast("AsyncClient", node) for node in await cluster.masters()]
+    except (RedisError, OSError) as error:
+        raise unavailable(error) from error
+
+
+def together(client: AsyncClient, names: Sequence[str]) -> list[list[str]]:
+    """Keys in groups that one command may name: all of them, or in a Cluster those of each slot."""
+    if cluster_of(client) is None:
+        return [list(names)] if names else []
+    groups: dict[int, list[str]] = {}
+    for name in names:
+        groups.setdefault(slot_of(name), []).append(name)
+    return list(groups.values())
 
 
 def new_connection(client: AsyncClient) -> AsyncConnection:

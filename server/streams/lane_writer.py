@@ -16,6 +16,7 @@ from typing import Any, Final, Protocol
 from server.streams.calls import Call
 from server.streams.errors import LogUnavailable
 from server.streams.lane import MAX_UNSENT_BYTES, Lane
+from server.streams.lanes import Lanes
 
 _log = logging.getLogger(__name__)
 
@@ -42,8 +43,9 @@ class Unsent(Protocol):
 class LaneWriter(ABC):
     """A source of the lane. Belongs to the lane's event loop."""
 
-    def __init__(self, lane: Lane, unsent: Unsent, *, title: str) -> None:
-        """`title` names it in the log: "task abc"."""
+    def __init__(self, lane: Lane | Lanes, unsent: Unsent, *, title: str, key: str) -> None:
+        """`title` names it in the log: "task abc". `key` is one of its stream's."""
+        self.key = key
         self._lane = lane
         self._held = unsent
         self._title = title

@@ -33,6 +33,7 @@ from server.streams.ids import EventId
 from server.streams.keys import Keys
 from server.streams.lane import Lane
 from server.streams.lane_writer import LaneWriter
+from server.streams.lanes import Lanes
 from server.streams.lease import boot_seconds
 from server.streams.log import closed, exhausted
 from server.streams.outbox import first_of
@@ -63,7 +64,7 @@ class SharedWriter(LaneWriter):
 
     def __init__(
         self,
-        lane: Lane,
+        lane: Lane | Lanes,
         keys: Keys,
         stream: str,
         *,
@@ -74,7 +75,7 @@ class SharedWriter(LaneWriter):
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._box = _Held()
-        super().__init__(lane, self._box, title=f"stream {stream}")
+        super().__init__(lane, self._box, title=f"stream {stream}", key=keys.log(stream))
         self._keys = keys
         self._stream = stream
         self._lifetimes = lifetimes

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
-from server.streams.connections import AsyncClient, execute
+from server.streams.connections import AsyncClient, cluster_of, each_node, execute
 from server.streams.errors import LogUnavailable
 
 #: Sharded pub/sub, and scripts that see their own keys only.
@@ -28,20 +28,36 @@ class Suitability:
 
 
 async def examine(client: AsyncClient) -> Suitability:
-    """Look at the server behind `client`. Raises `LogUnavailable` if it does not answer."""
+    """Look at each server behind `client`. Raises `LogUnavailable` if one does not answer."""
+    found = [await _examine_node(node, in_cluster=cluster_of(client) is not None) for node in await each_node(client)]
+    return Suitability(
+        tuple(dict.fromkeys(sentence for each in found for sentence in each.refusals)),
+        tuple(dict.fromkeys(sentence for each in found for sentence in each.warnings)),
+    )
+
+
+async def _examine_node(client: AsyncClient, *, in_cluster: bool) -> Suitability:
     info = cast("dict[str, Any]", await execute(client, "INFO"))
     save: str | None = None
     with suppress(LogUnavailable):  # hosted servers often keep CONFIG to themselves
         found = cast("dict[Any, Any]", await execute(client, "CONFIG", "GET", "save"))
         save = next((_text(value) for name, value in found.items() if _text(name) == "save"), None)
-    return judge(info, save=save)
+    return judge(info, save=save, in_cluster=in_cluster)
 
 
-def judge(info: Mapping[str, Any], *, save: str | None) -> Suitability:
-    """The verdict on what INFO says, and on the `save` setting (None: not known)."""
+def judge(info: Mapping[str, Any], *, save: str | None, in_cluster: bool = False) -> Suitability:
+    """The verdict on what INFO says, and on the `save` setting (None: not known).
+
+    `in_cluster` says that we speak to it as to a Cluster.
+    """
     refusals = [
         sentence
-        for sentence in (_about_version(info), _about_role(info), _about_eviction(info))
+        for sentence in (
+            _about_version(info),
+            _about_role(info),
+            None if in_cluster else _about_cluster(info),
+            _about_eviction(info),
+        )
         if sentence is not None
     ]
     return Suitability(tuple(refusals), tuple(_about_persistence(info, save)))
@@ -60,6 +76,15 @@ def _about_role(info: Mapping[str, Any]) -> str | None:
     if info.get("role", "master") == "master":
         return None
     return "This Redis is a replica: it refuses writes and may show the past. Point REPRISE_REDIS_URL at the master."
+
+
+def _about_cluster(info: Mapping[str, Any]) -> str | None:
+    if str(info.get("cluster_enabled", "0")) != "1":
+        return None
+    return (
+        "This Redis is a node of a Cluster, which has only some of the keys. "
+        "Name it with redis+cluster:// in REPRISE_REDIS_URL."
+    )
 
 
 def _about_eviction(info: Mapping[str, Any]) -> str | None:

