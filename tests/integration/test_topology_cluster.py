@@ -40,6 +40,7 @@ async def cluster() -> AsyncIterator[Cluster]:
 @pytest.fixture
 async def client(cluster: Cluster) -> AsyncIterator[AsyncClient]:
     found = connect(cluster.url, name="test")
+    assert await execute(found, "PING")  # from then on it watches the map
     yield found
     await found.aclose()
 

@@ -74,7 +74,10 @@ def test_the_map_is_what_a_node_told_and_what_others_corrected():
     assert (slots.owner(5), slots.version) == (A, version + 2)
 
 
-@pytest.mark.parametrize("reply", [RedisError("ERR no cluster"), None, [[1]], [[0, 1, []]]])
+NO_MAPS: list[Any] = [RedisError("ERR no cluster"), None, [[1]], [[0, 1, []]]]
+
+
+@pytest.mark.parametrize("reply", NO_MAPS)
 def test_what_is_no_map_is_refused_with_an_error_of_redis(reply: Any):
     with pytest.raises(RedisError):
         read_slots(reply, asked=A)

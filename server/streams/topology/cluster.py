@@ -12,8 +12,10 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar, cast
+from weakref import WeakSet
 
 import hiredis
 from redis.exceptions import (
@@ -28,13 +30,15 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from server.streams.cancelling import cancel_all
 from server.streams.topology.address import Address, Host
-from server.streams.topology.node import Command, NodeClient, node_client, options_for
+from server.streams.topology.node import Command, NodeClient, Tracked, options_for, tracked_client
 from server.streams.topology.slots import Ranges, SlotMap, key_of, read_slots, redirected_to, slot_of
 
 T = TypeVar("T")
 
 #: A node that takes longer to tell the map is as good as dead: there are others.
 _LOOK_TIMEOUT_SECONDS: Final = 1.0
+#: How long the map may be old while nothing tells that it is; a replica is promoted after longer.
+_WATCH_SECONDS: Final = 2.0
 #: Looks are no closer than this, however many connections break at once.
 _LOOK_PAUSE_SECONDS: Final = 0.1
 _MOST_ASKED: Final = 8
@@ -61,7 +65,9 @@ class ClusterClient:
         self._address = address
         self._options = options_for(address, name=name, socket_timeout=socket_timeout)
         self._nodes: dict[Host, NodeClient] = {}
+        self._connections: dict[Host, WeakSet[Tracked]] = {}
         self._look: asyncio.Task[None] | None = None
+        self._watch: asyncio.Task[None] | None = None
         self._looked_at = float("-inf")
         self._epoch = 0
         self._is_closed = False
@@ -73,7 +79,9 @@ class ClusterClient:
         """The client of one node."""
         found = self._nodes.get(host)
         if found is None:
-            found = self._nodes[host] = node_client(self._address.url_of(host), **self._options)
+            connections = self._connections.setdefault(host, WeakSet())
+            url = self._address.url_of(host)
+            found = self._nodes[host] = tracked_client(url, connections=connections, **self._options)
         return found
 
     async def masters(self) -> list[NodeClient]:
@@ -101,7 +109,16 @@ class ClusterClient:
         if self.slots.version != before:
             self._tell()
 
+    async def _keep_looking(self) -> None:
+        """A frozen node refuses nothing and breaks no connection: only the others tell that it was replaced."""
+        while True:
+            await asyncio.sleep(_WATCH_SECONDS * random.uniform(0.7, 1.3))
+            with suppress(RedisError):  # no news: connections stay as they are
+                await self.look()
+
     def _start_look(self) -> asyncio.Task[None]:
+        if self._watch is None and not self._is_closed:
+            self._watch = asyncio.create_task(self._keep_looking(), name="the map of slots is watched")
         if self._look is None:
             self._look = asyncio.create_task(self._ask_for_map(), name="the map of slots is asked for")
             self._look.add_done_callback(self._looked)
@@ -141,6 +158,9 @@ class ClusterClient:
             self._tell()
 
     def _tell(self) -> None:
+        for host in self._connections.keys() - self.slots.masters:
+            for connection in list(self._connections[host]):
+                connection.cut()
         for each in tuple(self.on_change):
             each()
 
@@ -203,8 +223,7 @@ class ClusterClient:
 
     async def aclose(self) -> None:
         self._is_closed = True
-        if self._look:
-            await cancel_all([self._look])
+        await cancel_all([task for task in (self._watch, self._look) if task])
         for node in self._nodes.values():
             await node.aclose()
 

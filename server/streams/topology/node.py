@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, Protocol, cast
+from weakref import WeakSet
 
 import hiredis
 import redis
 import redis.asyncio
+from redis.asyncio.connection import Connection, SSLConnection, parse_url
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.exceptions import ReadOnlyError
@@ -99,6 +101,33 @@ async def _exchange(connection: AsyncConnection, commands: Sequence[Command]) ->
     if len(replies) > len(commands) or parser.has_data():
         raise ConnectionAbortedError("Redis sent more replies than it was asked for.")
     return replies
+
+
+class Tracked(Connection):
+    """A connection that can be cut from outside, wherever it is in use. Whoever reads from it finds it lost."""
+
+    def __init__(self, *, connections: WeakSet[Tracked], **options: Any) -> None:
+        self._connections = connections
+        super().__init__(**options)  # pyright: ignore[reportUnknownMemberType]
+
+    async def _connect(self) -> None:
+        await super()._connect()
+        self._connections.add(self)
+
+    def cut(self) -> None:
+        if self.is_connected:
+            transport_of(self).abort()
+
+
+class _TrackedByTls(Tracked, SSLConnection):
+    pass
+
+
+def tracked_client(url: str, *, connections: WeakSet[Tracked], **options: Any) -> NodeClient:
+    """A client of the server that a `redis://` or `rediss://` URL names; notes its connections as they are made."""
+    given = {**options, **pool_options(), **cast("dict[str, Any]", parse_url(url))}
+    given["connection_class"] = _TrackedByTls if url.startswith("rediss") else Tracked
+    return client_of(redis.asyncio.BlockingConnectionPool(**given, connections=connections))
 
 
 def node_client(url: str, **options: Any) -> NodeClient:
