@@ -27,6 +27,7 @@ from server.streams.errors import Fenced, InvalidInput, LogRefused, LogUnavailab
 from server.streams.jitter import jitter
 from server.streams.keys import Keys
 from server.streams.lane import Lane
+from server.streams.lanes import Lanes
 from server.streams.lease import Lease, boot_seconds
 from server.streams.ready import QueueEntry, ReadyQueue
 from server.streams.records import Status, TaskRecord, with_error
@@ -66,7 +67,7 @@ class Shared:
     keeper: LeaseKeeper
     options: WriterOptions
     #: By which the writers append.
-    lane: Lane
+    lane: Lane | Lanes
     max_event_bytes: int
     #: Set when the worker drains: then nothing waits that need not.
     draining: asyncio.Event

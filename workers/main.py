@@ -14,19 +14,17 @@ import signal
 import socket
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import Final
 
 import uvloop
 
 from server.streams.announcements import Announcer
-from server.streams.bulk import open_bulk
 from server.streams.calls import Lifetimes
 from server.streams.connections import connect, connect_sync
 from server.streams.dead_letters import DeadLetters
 from server.streams.doorbell import Doorbells
 from server.streams.keys import Keys
-from server.streams.lane import Lane
+from server.streams.lanes import open_lane
 from server.streams.log import Log
 from server.streams.ready import ReadyQueue
 from server.streams.registry import Registry
@@ -83,11 +81,7 @@ async def open_worker(settings: WorkerSettings, definitions: Mapping[str, TaskDe
     max_bytes = int(settings.max_stream_bytes)
     log = Log(commands, keys, lifetimes=lifetimes, max_events=settings.max_stream_events, max_bytes=max_bytes)
     announcer = Announcer(log)
-    lane = Lane(
-        partial(open_bulk, commands),
-        delay_seconds=settings.append_delay_ms / 1000,
-        durability=settings.durability,
-    )
+    lane = open_lane(commands, delay_seconds=settings.append_delay_ms / 1000, durability=settings.durability)
     # This store cancels and reaps nothing, so it never has to judge a lease.
     store = TaskStore(commands, keys, announcer, lifetimes=lifetimes, may_judge_expired=lambda: False)
     shared = Shared(

@@ -16,17 +16,10 @@ from typing import Any
 import hiredis
 from redis.exceptions import RedisError, ResponseError
 
-from server.streams.connections import (
-    INCOMPLETE,
-    AsyncClient,
-    AsyncConnection,
-    Command,
-    new_connection,
-    pack,
-    transport_of,
-    unavailable,
-)
+from server.streams.connections import AsyncClient, Command, new_connection, unavailable
 from server.streams.errors import LogUnavailable
+from server.streams.topology.node import INCOMPLETE, AsyncConnection, pack, transport_of
+from server.streams.topology.slots import Redirection, redirection
 
 #: Given the replies in the order of the commands; in the place of a refusal or of a reply that never came, the error.
 Done = Callable[[list[Any]], None]
@@ -36,13 +29,21 @@ class ScriptMissing(LogUnavailable):
     """Redis's: it does not know the script by its hash. It did nothing, and has to be sent the text."""
 
 
+class Redirected(LogUnavailable):
+    """Redis's: another node of the Cluster has the key. It did nothing, and tells where to ask."""
+
+    def __init__(self, text: str, where: Redirection) -> None:
+        super().__init__(text)
+        self.where = where
+
+
 class BulkConnection(asyncio.Protocol):
     """One round trip at a time. Belongs to one event loop; `open_bulk` makes one, its owner closes it, lost or not."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
         self._loop = asyncio.get_running_loop()
-        self._reader = hiredis.Reader(notEnoughData=INCOMPLETE, replyError=_refusal)
+        self._reader = hiredis.Reader(notEnoughData=INCOMPLETE, replyError=self._refusal)
         self._packed: list[bytes] = []
         #: Of the round trip under way: how many replies are due, those that came, and who is told.
         self._due = 0
@@ -53,6 +54,8 @@ class BulkConnection(asyncio.Protocol):
         self._heard_at = 0.0
         self._watch: asyncio.TimerHandle | None = None
         self.is_lost = False
+        #: Whether it said that it takes no writes, as a replica does: the next connection may lead to its successor.
+        self._is_demoted = False
         self._transport = transport_of(connection)
         self._before = self._transport.get_protocol()
         self._transport.set_protocol(self)
@@ -120,6 +123,16 @@ class BulkConnection(asyncio.Protocol):
         self._due, self._replies = 0, []
         if done:
             done(replies)
+        if self._is_demoted:
+            self.give_up("It is a replica.")
+
+    def _refusal(self, text: str) -> LogUnavailable:
+        self._is_demoted = self._is_demoted or text.startswith("READONLY")
+        if text.startswith("NOSCRIPT"):
+            return ScriptMissing(text)
+        if text.startswith(("MOVED ", "ASK ")) and (where := redirection(text)):
+            return Redirected(text, where)
+        return unavailable(ResponseError(text))
 
     def _look(self) -> None:
         self._watch = None
@@ -147,7 +160,3 @@ async def open_bulk(client: AsyncClient) -> BulkConnection:
         await connection.disconnect(nowait=True)
         raise LogUnavailable("Redis did not answer: it sent more than the replies to the greeting.")
     return BulkConnection(connection)
-
-
-def _refusal(text: str) -> LogUnavailable:
-    return ScriptMissing(text) if text.startswith("NOSCRIPT") else unavailable(ResponseError(text))

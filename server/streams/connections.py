@@ -1,32 +1,37 @@
-"""Redis connections: the one place that builds them, sends commands and translates their errors.
+"""Redis connections: the one place where clients come from, commands are sent and errors translated.
 
-Invariant: nothing is sent twice behind the caller's back. A write whose reply was lost is *unknown*; the scripts tell
-its fate when asked again, so redis-py's own retries are off. Weak redis-py types stay in here.
+Invariant: a Redis exception leaves here as `LogUnavailable`, and nothing is sent twice behind the caller's back.
+Whether there is one server, a master under Sentinel or a Cluster is decided here by the URL, in `topology`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any, Final, Protocol, cast
-from urllib.parse import parse_qsl, urlsplit
+from collections.abc import Awaitable, Iterable, Sequence
+from typing import Any, Protocol, cast
 
 import hiredis
-import redis
-import redis.asyncio
-from redis.asyncio.retry import Retry as AsyncRetry
-from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError, ResponseError
-from redis.maint_notifications import MaintNotificationsConfig
-from redis.retry import Retry
+from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseError
 
 from server.streams.calls import Call, T
-from server.streams.errors import InvalidInput, LogUnavailable
+from server.streams.errors import LogUnavailable
 from server.streams.refusing import refusal
-
-#: The name of a command and its arguments.
-Command = tuple[str | bytes | float, ...]
+from server.streams.topology.address import Kind, parse_address
+from server.streams.topology.cluster import ClusterClient
+from server.streams.topology.cluster_sync import SyncClusterClient
+from server.streams.topology.node import (
+    COMMAND_TIMEOUT_SECONDS,
+    AsyncConnection,
+    Command,
+    NodeClient,
+    node_client,
+    options_for,
+    sync_node_client,
+)
+from server.streams.topology.node import new_connection as new_node_connection
+from server.streams.topology.sentinel import master_client
+from server.streams.topology.sentinel_sync import sync_master_client
+from server.streams.topology.slots import slot_of
 
 
 class AsyncPipeline(Protocol):
@@ -35,16 +40,6 @@ class AsyncPipeline(Protocol):
     def execute_command(self, *command: Any) -> Any: ...
     async def execute(self) -> list[Any]: ...
     async def reset(self) -> None: ...
-
-
-class AsyncConnection(Protocol):
-    """What is used of one connection of redis-py."""
-
-    socket_timeout: float | None
-
-    async def connect(self) -> None: ...
-    async def can_read(self) -> bool: ...
-    async def disconnect(self, nowait: bool = ...) -> None: ...  # noqa: FBT001 (redis-py's signature)
 
 
 class AsyncClient(Protocol):
@@ -72,144 +67,62 @@ class SyncClient(Protocol):
     def close(self) -> None: ...
 
 
-#: Above the slowest healthy reply by far, below the shortest lease.
-_COMMAND_TIMEOUT_SECONDS: Final = 5.0
-_CONNECT_TIMEOUT_SECONDS: Final = 2.0
-#: Enough to keep Redis busy from one process; more would only queue there.
-_MAX_CONNECTIONS: Final = 32
-_POOL_TIMEOUT_SECONDS: Final = 10
-#: One command as Redis reads it. hiredis types the argument as a tuple of one.
-pack: Final = cast("Callable[[Command], bytes]", hiredis.pack_command)  # pyright: ignore[reportUnknownMemberType]
-#: As much as one read of the socket brings.
-_READ_BYTES: Final = 262_144
-#: For hiredis: None and False are replies too.
-INCOMPLETE: Final = object()
-_SCHEMES: Final = ("redis://", "rediss://", "unix://")
-_DATABASE: Final = re.compile(r"/?|/[0-9]{1,9}")
-#: Those of TLS, `ssl_…`, besides; the others are set here or would make redis-py fail at the first command.
-_URL_OPTIONS: Final = frozenset({"db", "username", "password"})
-
-
-class _Client(redis.asyncio.Redis):
-    async def execute_packed(self, commands: Sequence[Command]) -> list[Any]:
-        """Send commands in one write and return their replies as they came, errors among them.
-
-        A sixth of what redis-py's pipeline costs for each, so for commands that are sent by the thousand.
-        """
-        pool: Any = self.connection_pool
-        connection = cast("AsyncConnection", await pool.get_connection())
-        try:
-            async with asyncio.timeout(connection.socket_timeout):
-                return await _exchange(connection, commands)
-        except BaseException:
-            await connection.disconnect(nowait=True)  # its replies would be taken for those of other commands
-            raise
-        finally:
-            await pool.release(connection)
-
-
-async def _exchange(connection: AsyncConnection, commands: Sequence[Command]) -> list[Any]:
-    reader, writer = _streams_of(connection)
-    writer.write(b"".join(map(pack, commands)))
-    parser = hiredis.Reader(notEnoughData=INCOMPLETE)
-    replies: list[Any] = []
-    while len(replies) < len(commands):
-        raw = await reader.read(_READ_BYTES)
-        if not raw:
-            raise ConnectionResetError("Redis closed the connection.")
-        parser.feed(raw)
-        while (reply := parser.gets()) is not INCOMPLETE:
-            if not isinstance(reply, hiredis.PushNotification):
-                replies.append(reply)
-    if len(replies) > len(commands) or parser.has_data():
-        raise ConnectionAbortedError("Redis sent more replies than it was asked for.")
-    return replies
-
-
-def connect(url: str, *, name: str, socket_timeout: float | None = _COMMAND_TIMEOUT_SECONDS) -> AsyncClient:
+def connect(url: str, *, name: str, socket_timeout: float | None = COMMAND_TIMEOUT_SECONDS) -> AsyncClient:
     """An asyncio client; nothing is dialled before the first command.
 
     Blocking reads need a client of their own with `socket_timeout` above their BLOCK, or the timeout cuts them off.
     Raises `InvalidInput` for a URL of another form.
     """
-    # A crowd that reconnects must wait for a connection, not be refused one: the plain pool raises at its limit.
-    pool = redis.asyncio.BlockingConnectionPool.from_url(  # pyright: ignore[reportUnknownMemberType]
-        check_url(url),
-        **_options(name, socket_timeout),
-        retry=AsyncRetry(NoBackoff(), 0),
-        max_connections=_MAX_CONNECTIONS,
-        timeout=_POOL_TIMEOUT_SECONDS,
-    )
-    return cast("AsyncClient", _Client.from_pool(pool))
+    address = parse_address(url)
+    if address.kind is Kind.CLUSTER:
+        return cast("AsyncClient", ClusterClient(address, name=name, socket_timeout=socket_timeout))
+    if address.kind is Kind.SENTINEL:
+        return cast("AsyncClient", master_client(address, name=name, socket_timeout=socket_timeout))
+    options = options_for(address, name=name, socket_timeout=socket_timeout)
+    return cast("AsyncClient", node_client(address.url, **options))
 
 
 def connect_sync(url: str, *, name: str) -> SyncClient:
     """The same for threads."""
-    client = redis.Redis.from_url(  # pyright: ignore[reportUnknownMemberType]
-        check_url(url), **_options(name, _COMMAND_TIMEOUT_SECONDS), retry=Retry(NoBackoff(), 0)
-    )
-    return cast("SyncClient", client)
+    address = parse_address(url)
+    if address.kind is Kind.CLUSTER:
+        found = SyncClusterClient(address, name=name, socket_timeout=COMMAND_TIMEOUT_SECONDS)
+        return cast("SyncClient", found)
+    if address.kind is Kind.SENTINEL:
+        return cast("SyncClient", sync_master_client(address, name=name, socket_timeout=COMMAND_TIMEOUT_SECONDS))
+    options = options_for(address, name=name, socket_timeout=COMMAND_TIMEOUT_SECONDS)
+    return cast("SyncClient", sync_node_client(address.url, **options))
+
+
+def cluster_of(client: AsyncClient) -> ClusterClient | None:
+    """The client as that of a Cluster; None if there is one server, and so one connection leads to all keys."""
+    return client if isinstance(client, ClusterClient) else None
+
+
+async def each_node(client: AsyncClient) -> list[AsyncClient]:
+    """A client for each server that takes writes. Raises `LogUnavailable`."""
+    cluster = cluster_of(client)
+    if cluster is None:
+        return [client]
+    try:
+        return [cast("AsyncClient", node) for node in await cluster.masters()]
+    except (RedisError, OSError) as error:
+        raise unavailable(error) from error
+
+
+def together(client: AsyncClient, names: Sequence[str]) -> list[list[str]]:
+    """Keys in groups that one command may name: all of them, or in a Cluster those of each slot."""
+    if cluster_of(client) is None:
+        return [list(names)] if names else []
+    groups: dict[int, list[str]] = {}
+    for name in names:
+        groups.setdefault(slot_of(name), []).append(name)
+    return list(groups.values())
 
 
 def new_connection(client: AsyncClient) -> AsyncConnection:
     """A connection as the client's pool makes them, outside of the pool and not dialled yet."""
-    pool: Any = cast("Any", client).connection_pool
-    return cast("AsyncConnection", pool.make_connection())
-
-
-def transport_of(connection: AsyncConnection) -> asyncio.Transport:
-    """The transport of a dialled connection."""
-    return cast("asyncio.Transport", _streams_of(connection)[1].transport)
-
-
-def _streams_of(connection: AsyncConnection) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """The only private names of redis-py in use, for which it is held to one minor: no public one leads there."""
-    inner: Any = connection
-    return inner._reader, inner._writer  # noqa: SLF001
-
-
-def check_url(url: str, *, what: str = "REPRISE_REDIS_URL") -> str:
-    """Return the URL if it can be used; raise `InvalidInput` otherwise. One that may hold a password is not shown."""
-    if not url.startswith(_SCHEMES):
-        scheme, separator, _ = url.partition("://")
-        begins = f"begins with {scheme[:20]!r}" if separator else "has no scheme"
-        raise InvalidInput(f"{what} {begins}. Use redis://host:port/0, rediss:// for TLS, or unix:///path/to/socket.")
-    may_show = "@" not in url and "password" not in url
-    if fault := _fault_of(url, may_show=may_show):
-        form = "unix:///path/to/socket" if url.startswith("unix") else "redis://host:6379/0"
-        hint = "" if may_show else ", with %23 for # and %2F for / in a password"
-        raise InvalidInput(f"{what} {fault}. Write it as {form}{hint}.")
-    return url
-
-
-def _fault_of(url: str, *, may_show: bool) -> str | None:
-    """What is wrong after the scheme. redis-py itself would read past much of it, and use another database."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:  # its text repeats a part of what may be a password
-        shown = f" ({url.partition('://')[2][:60]!r})" if may_show else ""
-        return f"has a host and port that cannot be read{shown}; a port is a number from 1 to 65535"
-    if port == 0:
-        return "has the port 0; a port is a number from 1 to 65535"
-    if "#" in url:
-        return "has a '#', which must be written %23"
-    if parts.scheme == "unix":
-        return "names no socket" if len(parts.path) < 2 else _fault_of_options(parts.query, may_show=may_show)
-    if not _DATABASE.fullmatch(parts.path):
-        shown = f" ({parts.path[:60]!r})" if may_show else ""
-        return f"ends with what is no number of a database{shown}"
-    return _fault_of_options(parts.query, may_show=may_show)
-
-
-def _fault_of_options(query: str, *, may_show: bool) -> str | None:
-    for name, value in parse_qsl(query, keep_blank_values=True):
-        if name == "db" and not value.isdecimal():
-            return "has an option 'db' that is no number of a database"
-        if name not in _URL_OPTIONS and not name.startswith("ssl_"):
-            shown = f" {name[:20]!r}" if may_show else ""
-            return f"has an option{shown} that Reprise does not take"
-    return None
+    return new_node_connection(cast("NodeClient", client))
 
 
 async def execute(client: AsyncClient, *command: str | bytes | float) -> Any:
@@ -340,20 +253,11 @@ def _pipelined(client: SyncClient, commands: Iterable[tuple[Any, ...]]) -> list[
     try:
         for command in commands:
             pipe.execute_command(*command)
-        return pipe.execute(raise_on_error=False)
+        replies = pipe.execute(raise_on_error=False)
     except (RedisError, OSError) as error:
         raise unavailable(error) from error
     finally:
         pipe.reset()
-
-
-def _options(name: str, socket_timeout: float | None) -> dict[str, Any]:
-    return {
-        "client_name": name,
-        "socket_timeout": socket_timeout,
-        "socket_connect_timeout": _CONNECT_TIMEOUT_SECONDS,
-        # RESP2 shapes of old, or nested ones of RESP3, depending on the version: this setting alone is stable.
-        "legacy_responses": False,
-        # redis-py 8.1.0 hands out connections that the server closed while they were idle unless this is off (#4252).
-        "maint_notifications_config": MaintNotificationsConfig(enabled=False),
-    }
+    if any(isinstance(reply, ReadOnlyError) for reply in replies):  # a replica by now: its successor may be elsewhere
+        client.close()
+    return replies

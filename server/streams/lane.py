@@ -18,7 +18,8 @@ Theory of operation
    in the order in which they enlisted.
 5. With the connection everything under way on it is lost: each writer hears "unknown" and asks again by itself. Writers
    that were not asked for their call yet only wait until the lane is connected again.
-6. A lane is one connection to one node. With several nodes each has its lane, and a writer enlists with its stream's.
+6. A lane is one connection to one node. With several nodes each has its lane, and a writer enlists with its stream's
+   (`lanes`). What this node refuses because the stream is elsewhere did not run, and goes on in the lane of that one.
 7. Where more than the master's memory is asked for (`durability`), a trip ends with a wait for it, and nobody hears an
    answer before that is reached: it is waited for again, and nothing else is sent meanwhile. If the connection breaks
    first everything of the trip is unknown, whatever came of it already; so it is if that server can wait for nothing.
@@ -33,9 +34,10 @@ import logging
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable
+from enum import Enum
 from typing import Any, Final, Protocol
 
-from server.streams.bulk import Done, ScriptMissing
+from server.streams.bulk import Done, Redirected, ScriptMissing
 from server.streams.calls import Call
 from server.streams.connections import Command
 from server.streams.durability import Durability
@@ -83,6 +85,22 @@ class Connection(Protocol):
     async def aclose(self) -> None: ...
 
 
+class Way(Enum):
+    """Why a call is sent to this node."""
+
+    #: The map of slots says that it has the stream, or there is no other.
+    OWN = 0
+    #: Another one said so.
+    MOVED = 1
+    #: Another one said so of this stream, while its slot is on its way.
+    ASKING = 2
+
+
+def _nowhere(source: Source, call: Call[Any], refusal: Redirected) -> bool:
+    """There is one server: it has no business sending anybody elsewhere."""
+    return False
+
+
 class Lane:
     """Belongs to one event loop. Nothing is dialled before something is to be sent; `aclose` is the end."""
 
@@ -92,7 +110,9 @@ class Lane:
         *,
         delay_seconds: float = 0.0,
         durability: Durability = Durability.FAST,
+        on_redirect: Callable[[Source, Call[Any], Redirected], bool] = _nowhere,
     ) -> None:
+        """`on_redirect` sees to a call that another node has to run, and returns whether it did."""
         self._loop = asyncio.get_running_loop()
         self._dial = dial
         self._delay_seconds = delay_seconds
@@ -100,9 +120,12 @@ class Lane:
         #: Since when the first of them waits.
         self._waiting_since = 0.0
         self._is_urgent = False
-        self._under_way: list[tuple[Source, Call[Any]]] = []
-        #: Calls that Redis did not run because it did not know their script, and the scripts to send whole.
-        self._again: list[tuple[Source, Call[Any]]] = []
+        self._on_redirect = on_redirect
+        #: None for what goes before a call and is answered by itself: ASKING.
+        self._under_way: list[tuple[Source, Call[Any], Way] | None] = []
+        #: Calls that Redis did not run because it did not know their script, and the scripts to send whole; and calls
+        #: that another node did not run.
+        self._again: list[tuple[Source, Call[Any], Way]] = []
         self._unknown_scripts: set[str] = set()
         self._connection: Connection | None = None
         self._dialling: asyncio.Task[None] | None = None
@@ -125,6 +148,16 @@ class Lane:
             self._waiting_since = self._loop.time()
         self._waiting.append(source)
         self._plan(hurry=hurry)
+
+    def ask(self, source: Source, call: Call[Any], way: Way) -> None:
+        """Have a call run that another node refused to run."""
+        self._again.append((source, call, way))
+        self._plan(hurry=True)
+
+    def withdraw(self) -> list[Source]:
+        """Forget who waits, and return them: their streams are elsewhere by now. Calls under way are answered here."""
+        waiting, self._waiting = self._waiting, deque()
+        return list(waiting)
 
     def hurry(self) -> None:
         """Somebody waits until his events are stored: begin the next trip as soon as can be."""
@@ -165,15 +198,15 @@ class Lane:
             self._dialling = asyncio.create_task(self._connect(), name="lane connects")
             return
         again, self._again = self._again, []
-        for source, call in again:
-            self._put(connection, source, call)
+        for source, call, way in again:
+            self._put(connection, source, call, way)
         size = 0
         while self._waiting and size < _TRIP_BYTES:
             source = self._waiting.popleft()
             try:
                 call = source.next_call()
                 if call is not None:
-                    size += self._put(connection, source, call)
+                    size += self._put(connection, source, call, Way.OWN)
             except Exception as error:  # noqa: BLE001 - one writer's step: the others go on
                 source.broke(error)
         self._is_urgent = self._is_urgent and bool(self._waiting)
@@ -185,14 +218,17 @@ class Lane:
             else:
                 connection.go(self._end)
 
-    def _put(self, connection: Connection, source: Source, call: Call[Any]) -> int:
+    def _put(self, connection: Connection, source: Source, call: Call[Any], way: Way) -> int:
         script = call.script
+        if way is Way.ASKING:
+            connection.add(("ASKING",))
+            self._under_way.append(None)
         if script.sha in self._unknown_scripts:
             size = connection.add(("EVAL", script.text, *call.tail()))
             self._unknown_scripts.remove(script.sha)  # what follows in this trip finds it known
         else:
             size = connection.add(("EVALSHA", script.sha, *call.tail()))
-        self._under_way.append((source, call))
+        self._under_way.append((source, call, way))
         return size
 
     def _end_if_safe(self, replies: list[Any]) -> None:
@@ -218,12 +254,17 @@ class Lane:
             self._tell_of_refusals(replies)
         elif not self._is_closed:
             self._say(f"The connection was lost with {len(under_way)} under way. {replies[-1]}")
-        for (source, call), reply in zip(under_way, replies, strict=True):
+        for sent, reply in zip(under_way, replies, strict=True):
+            if sent is None:
+                continue
+            source, call, way = sent
             if isinstance(reply, ScriptMissing) and not is_lost:
                 self._unknown_scripts.add(call.script.sha)
-                self._again.append((source, call))
+                self._again.append(sent)
             elif isinstance(reply, LogUnavailable):
-                source.failed(reply)
+                # One that was sent here by another node and is sent on again waits: the nodes do not agree yet.
+                if way is not Way.OWN or not isinstance(reply, Redirected) or not self._on_redirect(*sent[:2], reply):
+                    source.failed(reply)
             else:
                 self._hand_over(source, call, reply)
         if self._waiting or self._again:
@@ -254,11 +295,12 @@ class Lane:
         if self._connection:
             await self._connection.aclose()
             self._connection = None
+            again, self._again = self._again, []
+            for source, _, _ in again:
+                source.failed(LogUnavailable("The connection was lost before the script was sent whole."))
         self._is_useless = False
-        again, self._again = self._again, []
-        for source, _ in again:
-            source.failed(LogUnavailable("The connection was lost before the script was sent whole."))
-        while not self._is_closed:
+        # Who waited may have gone to another lane meanwhile.
+        while not self._is_closed and (self._waiting or self._again or not failures):
             try:
                 self._connection = await self._dial()
                 break
@@ -273,7 +315,7 @@ class Lane:
                 break
             await self._rest(failures)
         self._dialling = None
-        if self._waiting:
+        if self._waiting or self._again:
             self._plan(hurry=True)
 
     async def _rest(self, failures: int) -> None:
@@ -285,4 +327,4 @@ class Lane:
 
 def _is_of_one(error: LogUnavailable) -> bool:
     """Whether it is about one call, and says nothing of the state of the server."""
-    return isinstance(error, (LogRefused, ScriptMissing))
+    return isinstance(error, (LogRefused, Redirected, ScriptMissing))

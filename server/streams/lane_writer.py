@@ -17,6 +17,7 @@ from server.streams.calls import Call
 from server.streams.errors import LogRefused, LogUnavailable
 from server.streams.jitter import jitter
 from server.streams.lane import MAX_UNSENT_BYTES, Lane
+from server.streams.lanes import Lanes
 
 _log = logging.getLogger(__name__)
 
@@ -43,8 +44,12 @@ class Unsent(Protocol):
 class LaneWriter(ABC):
     """A source of the lane. Belongs to the lane's event loop."""
 
-    def __init__(self, lane: Lane, unsent: Unsent, *, title: str, patience_seconds: float) -> None:
-        """`title` names it in the log: "task abc". `patience_seconds`: for how long Redis may store nothing."""
+    def __init__(self, lane: Lane | Lanes, unsent: Unsent, *, title: str, key: str, patience_seconds: float) -> None:
+        """`title` names it in the log: "task abc". `key` is one of its stream's.
+
+        `patience_seconds`: for how long Redis may store nothing.
+        """
+        self.key = key
         self._lane = lane
         self._held = unsent
         self._title = title

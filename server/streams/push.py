@@ -17,14 +17,8 @@ from typing import Any, Final
 import hiredis
 from redis.exceptions import RedisError
 
-from server.streams.connections import (
-    INCOMPLETE,
-    AsyncClient,
-    AsyncConnection,
-    new_connection,
-    pack,
-    transport_of,
-)
+from server.streams.connections import AsyncClient, new_connection
+from server.streams.topology.node import INCOMPLETE, AsyncConnection, pack, transport_of
 
 #: Called with channel and payload of each ring.
 Ring = Callable[[bytes, bytes], None]

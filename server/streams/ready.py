@@ -16,8 +16,19 @@ from itertools import takewhile
 from typing import Any, Final, cast
 
 from server.streams import calls
+from server.streams.blocking import read_first
 from server.streams.calls import Call
-from server.streams.connections import AsyncClient, SyncClient, execute, execute_many, execute_many_sync, run
+from server.streams.connections import (
+    AsyncClient,
+    Command,
+    SyncClient,
+    cluster_of,
+    execute,
+    execute_many,
+    execute_many_sync,
+    run,
+    together,
+)
 from server.streams.delayed import leave, place
 from server.streams.errors import LogUnavailable
 from server.streams.keys import Keys
@@ -169,9 +180,29 @@ class ReadyQueue:
             level.next = (level.next + len(some)) % len(level.streams)
 
     async def _read(self, streams: Sequence[str], count: int, *block: str | int) -> list[QueueEntry]:
-        command = ("XREADGROUP", "GROUP", GROUP, self._consumer, "COUNT", count, *block, "STREAMS")
-        reply = await execute(self._blocking, *command, *streams, *[">"] * len(streams))
-        return [entry for stream, rows in dict(reply or {}).items() for entry in _entries(stream.decode(), rows)]
+        words = ("XREADGROUP", "GROUP", GROUP, self._consumer, "COUNT", count, *block, "STREAMS")
+        commands = [(*words, *some, *[">"] * len(some)) for some in together(self._blocking, streams)]
+        cluster = cluster_of(self._blocking)
+        if cluster is not None and block and len(commands) > 1:
+            replies = await read_first(cluster, commands)
+        else:
+            replies = await self._read_each(commands)
+        found: list[QueueEntry] = []
+        for reply in replies:
+            for stream, rows in dict(reply or {}).items():
+                found += _entries(stream.decode(), rows)
+        return found
+
+    async def _read_each(self, commands: Sequence[Command]) -> list[Any]:
+        replies: list[Any] = []
+        for command in commands:
+            try:
+                replies.append(await execute(self._blocking, *command))
+            except LogUnavailable:
+                if not any(replies):
+                    raise
+                break  # what was taken before an error is ours
+        return replies
 
     async def take_over(self, room: Room, *, idle_ms: int) -> list[QueueEntry]:
         """Entries that fit and whose worker has not touched them for `idle_ms`."""

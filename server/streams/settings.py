@@ -28,9 +28,9 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from server.streams.connections import check_url
 from server.streams.durability import Durability
 from server.streams.keys import Keys
+from server.streams.topology.address import check_url
 
 ENV_PREFIX: Final = "REPRISE_"
 ENV_FILE: Final = ".env"
@@ -87,7 +87,7 @@ class CoreSettings(BaseSettings):
 
     redis_url: SecretStr = Field(
         SecretStr("redis://127.0.0.1:6379/0"),
-        description="Where Redis is: `redis://host:port/0`, `rediss://` for TLS, or `unix:///path`.",
+        description="Where Redis is: `redis://host:port/0`, `unix:///path`, or a form for TLS, Sentinel or Cluster.",
     )
     prefix: str = Field(
         "reprise:", max_length=64, description="What every key and every pub/sub name in Redis begins with."

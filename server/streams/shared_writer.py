@@ -33,6 +33,7 @@ from server.streams.ids import EventId
 from server.streams.keys import Keys
 from server.streams.lane import Lane
 from server.streams.lane_writer import LaneWriter
+from server.streams.lanes import Lanes
 from server.streams.lease import boot_seconds
 from server.streams.log import closed, exhausted
 from server.streams.outbox import first_of
@@ -63,7 +64,7 @@ class SharedWriter(LaneWriter):
 
     def __init__(
         self,
-        lane: Lane,
+        lane: Lane | Lanes,
         keys: Keys,
         stream: str,
         *,
@@ -73,7 +74,8 @@ class SharedWriter(LaneWriter):
         clock: Callable[[], float] = boot_seconds,
     ) -> None:
         self._box = _Held()
-        super().__init__(lane, self._box, title=f"stream {stream}", patience_seconds=patience_seconds)
+        title, key = f"stream {stream}", keys.log(stream)
+        super().__init__(lane, self._box, title=title, key=key, patience_seconds=patience_seconds)
         self._keys = keys
         self._stream = stream
         self._lifetimes = lifetimes

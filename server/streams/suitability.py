@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
-from server.streams.connections import AsyncClient, execute
+from server.streams.connections import AsyncClient, cluster_of, each_node, execute
 from server.streams.durability import Durability
 from server.streams.errors import LogUnavailable
 
@@ -31,11 +31,20 @@ class Suitability:
 
 
 async def examine(client: AsyncClient, durability: Durability = Durability.FAST) -> Suitability:
-    """Look at the server behind `client`. Raises `LogUnavailable` if it does not answer."""
+    """Look at each server behind `client`. Raises `LogUnavailable` if one does not answer."""
+    in_cluster = cluster_of(client) is not None
+    found = [await _examine_node(node, durability, in_cluster=in_cluster) for node in await each_node(client)]
+    return Suitability(
+        tuple(dict.fromkeys(sentence for each in found for sentence in each.refusals)),
+        tuple(dict.fromkeys(sentence for each in found for sentence in each.warnings)),
+    )
+
+
+async def _examine_node(client: AsyncClient, durability: Durability, *, in_cluster: bool) -> Suitability:
     info = cast("dict[str, Any]", await execute(client, "INFO"))
     save = await _setting(client, "save")
     appendfsync = await _setting(client, "appendfsync") if durability is Durability.FSYNC else None
-    return judge(info, save=save, durability=durability, appendfsync=appendfsync)
+    return judge(info, save=save, durability=durability, appendfsync=appendfsync, in_cluster=in_cluster)
 
 
 async def _setting(client: AsyncClient, wanted: str) -> str | None:
@@ -52,13 +61,18 @@ def judge(
     save: str | None,
     durability: Durability = Durability.FAST,
     appendfsync: str | None = None,
+    in_cluster: bool = False,
 ) -> Suitability:
-    """The verdict on what INFO says, and on the settings `save` and `appendfsync` (None: not known)."""
+    """The verdict on what INFO says, and on the settings `save` and `appendfsync` (None: not known).
+
+    `in_cluster` says that we speak to it as to a Cluster.
+    """
     refusals = [
         sentence
         for sentence in (
             _about_version(info),
             _about_role(info),
+            None if in_cluster else _about_cluster(info),
             _about_eviction(info),
             _about_durability(info, durability, appendfsync),
         )
@@ -80,6 +94,15 @@ def _about_role(info: Mapping[str, Any]) -> str | None:
     if info.get("role", "master") == "master":
         return None
     return "This Redis is a replica: it refuses writes and may show the past. Point REPRISE_REDIS_URL at the master."
+
+
+def _about_cluster(info: Mapping[str, Any]) -> str | None:
+    if str(info.get("cluster_enabled", "0")) != "1":
+        return None
+    return (
+        "This Redis is a node of a Cluster, which has only some of the keys. "
+        "Name it with redis+cluster:// in REPRISE_REDIS_URL."
+    )
 
 
 def _about_eviction(info: Mapping[str, Any]) -> str | None:

@@ -19,6 +19,8 @@ Theory of operation
    stands for all the others. It is asked for again to see whether the connection still answers.
 4. A channel that Redis refuses stays wanted, and is asked for again with home. An answer that fits nothing in line, or
    a subscription that Redis ended by itself, ends the connection: what it listens to is no longer known.
+5. In a Cluster a node ends the subscriptions of a slot that leaves it, and refuses new ones with MOVED. That is told to
+   the owner, who asks the other node. Home goes to another channel of this node, with a new connection.
 """
 
 from __future__ import annotations
@@ -28,6 +30,8 @@ from collections import deque
 from collections.abc import Callable
 from itertools import islice
 from typing import Any, Final, cast
+
+from server.streams.topology.slots import slot_of
 
 _log = logging.getLogger(__name__)
 
@@ -59,8 +63,9 @@ class Watch:
 class Watches:
     """The channels of one connection, in whatever state that is. Belongs to one event loop."""
 
-    def __init__(self, home: bytes) -> None:
+    def __init__(self, home: bytes, *, on_moved: Callable[[bytes], None] | None = None) -> None:
         self._home = home
+        self._on_moved = on_moved
         self._wanted: dict[bytes, Watch] = {home: Watch(_ignore)}
         #: In the order of the first change; each channel once.
         self._due: dict[bytes, None] = {}
@@ -116,9 +121,12 @@ class Watches:
 
     # For the connection.
 
-    def begin(self) -> None:
-        """A new connection stands, on which nothing was asked for yet."""
+    def begin(self, home: bytes | None = None) -> None:
+        """A new connection stands, on which nothing was asked for yet; with another home, if it is given."""
         self.end()
+        if home is not None and home != self._home:
+            self._wanted[home] = self._wanted.pop(self._home)
+            self._home = home
         self._due = dict.fromkeys(self._wanted)
         self.prove()
 
@@ -151,7 +159,9 @@ class Watches:
             case [b"ssubscribe", channel, _]:
                 return self._confirm(channel)
             case [b"sunsubscribe", channel, _]:
-                if not self._line or self._line.popleft() != (channel, None):
+                if self._line and self._line[0] == (channel, None):
+                    self._line.popleft()
+                elif channel == self._home or not self._is_moved(channel):
                     raise ConnectionAbortedError(f"Redis ended the subscription of {channel!r} by itself.")
             case Exception() if self._line:
                 self._refuse(*self._line.popleft(), reason=str(reply))
@@ -180,9 +190,26 @@ class Watches:
         watch.settle()
         return channel == self._home
 
+    def _is_moved(self, channel: bytes) -> bool:
+        """Tell of a channel that this node has no more; False where there is no other node."""
+        if self._on_moved is None:
+            return False
+        self._asked.discard(channel)
+        watch = self._wanted.get(channel)
+        if watch is not None:
+            watch.is_confirmed = False
+            watch.settle()
+            self._on_moved(channel)
+        return True
+
     def _refuse(self, channel: bytes, watch: Watch | None, *, reason: str) -> None:
         if channel == self._home:
             raise ConnectionAbortedError(f"Redis refused {channel!r}: {reason}")
+        if reason.startswith("MOVED ") and self._on_moved is not None:
+            if int(reason.split()[1]) != slot_of(channel):
+                raise ConnectionAbortedError(f"Redis refused what was not asked for: {reason}")
+            self._is_moved(channel)
+            return
         if watch is None or self._wanted.get(channel) is not watch:
             return
         if not self._refused:

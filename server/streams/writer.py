@@ -11,11 +11,9 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Final, Self
 
 from server.streams import calls
-from server.streams.bulk import open_bulk
 from server.streams.calls import CHECKS_PER_BUDGET, Batch, Call, Lifetimes, Renewal, Reply, WriterCalls
 from server.streams.connections import AsyncClient
 from server.streams.errors import Fenced, LogRefused, LogUnavailable
@@ -24,6 +22,7 @@ from server.streams.ids import EventId, parse_event_id
 from server.streams.keys import Keys
 from server.streams.lane import Lane
 from server.streams.lane_writer import LaneWriter
+from server.streams.lanes import Lanes, open_lane
 from server.streams.lease import Lease, boot_seconds
 from server.streams.outbox import Conclusion, Outbox
 from server.streams.records import TERMINAL_TYPES, Status, TaskRecord
@@ -69,14 +68,15 @@ class StreamWriter(LaneWriter):
         nonce: str,
         lease: Lease,
         options: WriterOptions,
-        lane: Lane | None = None,
+        lane: Lane | Lanes | None = None,
     ) -> None:
         """`lane` is what it shares with other writers; without, it has one of its own, connected as `client` is."""
         outbox = Outbox(record.generation, Draft(ATTEMPT, record.values["opening"]))
         super().__init__(
-            lane or Lane(partial(open_bulk, client)),
+            lane or open_lane(client),
             outbox,
             title=f"task {record.id}",
+            key=keys.record(record.id),
             patience_seconds=options.patience_seconds,
         )
         self._loop = asyncio.get_running_loop()

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from server.streams import doorbell
+from server.streams import ear
 from server.streams.connections import AsyncClient, connect, execute
 from server.streams.keys import Keys
 from tests.support.ears import channels, ears, listening, rings, until_ears
@@ -88,7 +88,7 @@ async def test_it_survives_the_death_of_the_server_and_counts_anew_for_how_long_
 
 
 async def test_a_connection_that_went_silent_is_given_up(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(doorbell, "_PROBE_SECONDS", 0.05)
+    monkeypatch.setattr(ear, "_PROBE_SECONDS", 0.05)
     with RedisServer() as server:
         async with listening(server.url) as found:
             server.pause()
@@ -99,7 +99,7 @@ async def test_a_connection_that_went_silent_is_given_up(monkeypatch: pytest.Mon
 
 
 async def test_a_quiet_connection_that_answers_is_kept(monkeypatch: pytest.MonkeyPatch, redis_url: str):
-    monkeypatch.setattr(doorbell, "_PROBE_SECONDS", 0.02)
+    monkeypatch.setattr(ear, "_PROBE_SECONDS", 0.02)
     async with listening(redis_url) as found:
         await wait_until(lambda: found.bells.connected_seconds > 0.4, description="many probes went by")
         assert found.told == ["connected"]

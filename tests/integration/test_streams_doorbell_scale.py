@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from server.streams import doorbell
+from server.streams import ear
 from server.streams.connections import AsyncClient, connect, execute, execute_many
 from server.streams.push import PushConnection
 from tests.support.ears import channels, listening
@@ -139,10 +139,12 @@ async def test_a_frozen_server_is_asked_no_more_than_it_takes_and_for_the_last_s
 
 
 async def test_a_frozen_server_is_let_go_with_what_was_not_written_yet(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(doorbell, "_PROBE_SECONDS", 0.1)
+    monkeypatch.setattr(ear, "_PROBE_SECONDS", 0.1)
     with RedisServer() as server:
         async with listening(server.url) as found:
-            lost = found.bells._push
+            only = found.bells._only
+            assert only
+            lost = only._push
             assert lost
             server.pause()
             for channel in [*MANY, *(f"{channel}.{number}" for channel in MANY for number in range(3))]:

@@ -11,8 +11,9 @@ import pytest
 import redis.asyncio
 import uvloop
 
-from server.streams import doorbell, push
-from server.streams.connections import AsyncClient, connect, execute, execute_many, new_connection, transport_of
+from server.streams import ear, push
+from server.streams.connections import AsyncClient, connect, execute, execute_many, new_connection
+from server.streams.topology.node import transport_of
 from tests.support.ears import Listening, connections, ears, listening, rings, until_ears
 from tests.support.redis_server import RedisServer
 from tests.support.relay import Relay, relaying
@@ -213,7 +214,7 @@ async def only_channels(client: AsyncClient, *names: str) -> AsyncGenerator[str]
 async def test_a_refused_channel_leaves_the_others_alone_and_is_asked_for_again(
     client: AsyncClient, redis_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
-    monkeypatch.setattr(doorbell, "_PROBE_SECONDS", 0.05)
+    monkeypatch.setattr(ear, "_PROBE_SECONDS", 0.05)
     async with (
         only_channels(client, "home", "a") as user,
         listening(redis_url.replace("unix://", f"unix://{user}")) as found,

@@ -26,6 +26,7 @@ def test_a_master_that_keeps_its_data_and_evicts_nothing_is_fine() -> None:
     ("info", "words"),
     [
         ({"redis_version": "6.2.14"}, "needs Redis 7.0 or later"),
+        ({"cluster_enabled": 1}, "Name it with redis+cluster:// in REPRISE_REDIS_URL"),
         ({"role": "slave"}, "Point REPRISE_REDIS_URL at the master"),
         ({"maxmemory_policy": "volatile-lru"}, "CONFIG SET maxmemory-policy noeviction"),
         ({"maxmemory_policy": "allkeys-random"}, "'allkeys-random'"),
@@ -34,6 +35,10 @@ def test_a_master_that_keeps_its_data_and_evicts_nothing_is_fine() -> None:
 def test_a_redis_that_breaks_promises_is_refused_with_the_way_out(info: dict[str, Any], words: str) -> None:
     (sentence,) = judge({**GOOD, **info}, save="").refusals
     assert words in sentence
+
+
+def test_a_node_of_a_cluster_is_fine_where_it_is_known_to_be_one() -> None:
+    assert judge({**GOOD, "cluster_enabled": 1}, save="", in_cluster=True).refusals == ()
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from server.streams.topology.slots import slot_of
 from server.streams.watches import Watch, Watches
 
 HOME = b"home"
@@ -256,3 +257,50 @@ def test_a_push_of_another_kind_is_passed_over():
     assert watches.answer([b"MOVING", 1, 30]) is False
     exchange(watches, server)
     assert server.subscribed == {HOME}
+
+
+# In a Cluster.
+
+
+def in_cluster() -> tuple[Watches, list[bytes]]:
+    moved: list[bytes] = []
+    watches = Watches(HOME, on_moved=moved.append)
+    watches.want(b"a", lambda _: None)
+    watches.begin()
+    for command in watches.take(100):
+        watches.answer([b"ssubscribe", command[1], 1])
+    return watches, moved
+
+
+def test_a_subscription_that_its_node_ends_is_told_and_the_connection_goes_on():
+    watches, moved = in_cluster()
+    assert watches.answer([b"sunsubscribe", b"a", 1]) is False
+    assert moved == [b"a"]
+    watches.leave(b"a")
+    assert watches.take(100) == []  # there is nothing to be left at this node
+
+
+def test_a_subscription_that_is_refused_as_moved_is_told():
+    watches, moved = in_cluster()
+    settled: list[str] = []
+    watches.want(b"b", lambda _: None).on_settled.append(lambda: settled.append("b"))
+    watches.take(100)
+    watches.answer(ReplyError(f"MOVED {slot_of(b'b')} 10.0.0.1:7000"))
+    assert (moved, settled, watches.has_refused) == ([b"b"], ["b"], False)
+
+
+def test_a_refusal_for_another_slot_than_was_asked_ends_the_connection():
+    watches, _ = in_cluster()
+    watches.want(b"b", lambda _: None)
+    watches.take(100)
+    with pytest.raises(OSError, match="was not asked for: MOVED 1 "):
+        watches.answer(ReplyError("MOVED 1 10.0.0.1:7000"))
+
+
+def test_a_home_that_moves_ends_the_connection_and_the_next_one_has_another():
+    watches, moved = in_cluster()
+    with pytest.raises(OSError, match="by itself"):
+        watches.answer([b"sunsubscribe", HOME, 1])
+    watches.begin(b"elsewhere")
+    assert [channel for _, channel in watches.take(100)] == [b"a", b"elsewhere"]
+    assert moved == []

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from server.streams.connections import check_url
 from server.streams.errors import InvalidInput
 from server.streams.keys import Keys
 from server.streams.names import is_reserved, parse_stream_name
+from server.streams.topology.address import check_url
 
 #: Those of the settings of the same names; patience, because each handle leaves a key in Redis for as long.
 _BOUNDS: Final[dict[str, tuple[float, float]]] = {

@@ -10,13 +10,12 @@ import asyncio
 import os
 import threading
 from dataclasses import dataclass
-from functools import partial
 from typing import Final
 from weakref import WeakKeyDictionary
 
-from server.streams.bulk import open_bulk
 from server.streams.connections import AsyncClient, connect
 from server.streams.lane import Lane
+from server.streams.lanes import Lanes, open_lane
 
 _CLIENT_NAME: Final = "reprise-stream"
 
@@ -25,7 +24,7 @@ _CLIENT_NAME: Final = "reprise-stream"
 class SharedLane:
     """A lane and how many hold it."""
 
-    lane: Lane
+    lane: Lane | Lanes
     client: AsyncClient
     address: tuple[int, str]
     holders: int = 0
@@ -50,7 +49,7 @@ def take_lane(redis_url: str) -> SharedLane:
     found = mine.get(address)
     if found is None:
         client = connect(redis_url, name=_CLIENT_NAME)
-        found = mine[address] = SharedLane(Lane(partial(open_bulk, client)), client, address)
+        found = mine[address] = SharedLane(open_lane(client), client, address)
     found.holders += 1
     return found
 

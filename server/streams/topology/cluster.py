@@ -1,0 +1,374 @@
+"""The client of a Cluster: sends each command to the node that has its keys, and follows what moves.
+
+Invariant: a command is sent again only where a node refused to run it (MOVED, ASK, TRYAGAIN): after a lost reply the
+caller hears of it, as with one server. The map of slots is a guess that nodes correct; it is asked for again when a
+connection breaks. Of several answers the one of the newest epoch counts, so that a node which was cut off from the
+others does not lead us back to it.
+Source: redis.io, "Redis cluster specification".
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar, cast
+from weakref import WeakSet
+
+import hiredis
+from redis.exceptions import (
+    AskError,
+    ClusterDownError,
+    MovedError,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+)
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from server.streams.cancelling import cancel_all
+from server.streams.jitter import jitter
+from server.streams.topology.address import Address, Host
+from server.streams.topology.node import Command, NodeClient, Tracked, options_for, tracked_client
+from server.streams.topology.slots import Ranges, SlotMap, key_of, read_slots, redirected_to, slot_of
+
+T = TypeVar("T")
+
+#: A node that takes longer to tell the map is as good as dead: there are others.
+_LOOK_TIMEOUT_SECONDS: Final = 1.0
+#: How long the map may be old while nothing tells that it is; a replica is promoted after longer.
+_WATCH_SECONDS: Final = 2.0
+#: Looks are no closer than this, however many connections break at once.
+_LOOK_PAUSE_SECONDS: Final = 0.1
+_MOST_ASKED: Final = 8
+#: More redirections than a slot can need while it moves once.
+_MOST_REDIRECTIONS: Final = 5
+#: While the keys of a script are on two nodes it can run on neither. Moving a slot takes a moment; then its caller is
+#: told, and has a longer patience of its own.
+_TRY_AGAIN_SECONDS: Final = (0.02, 0.05, 0.1, 0.2, 0.4)
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """The map, as one node has it."""
+
+    is_well: bool
+    epoch: int
+    ranges: Ranges
+
+
+class ClusterClient:
+    """Commands by slot; belongs to one event loop. Each node has a pool of its own."""
+
+    def __init__(self, address: Address, *, name: str, socket_timeout: float | None) -> None:
+        self._address = address
+        self._options = options_for(address, name=name, socket_timeout=socket_timeout)
+        self._nodes: dict[Host, NodeClient] = {}
+        self._connections: dict[Host, WeakSet[Tracked]] = {}
+        self._look: asyncio.Task[None] | None = None
+        self._watch: asyncio.Task[None] | None = None
+        self._looked_at = float("-inf")
+        self._epoch = 0
+        self._is_closed = False
+        self.slots = SlotMap()
+        #: Called after each change of the map.
+        self.on_change: list[Callable[[], None]] = []
+
+    def node(self, host: Host) -> NodeClient:
+        """The client of one node."""
+        found = self._nodes.get(host)
+        if found is None:
+            connections = self._connections.setdefault(host, WeakSet())
+            url = self._address.url_of(host)
+            found = self._nodes[host] = tracked_client(url, connections=connections, **self._options)
+        return found
+
+    async def masters(self) -> list[NodeClient]:
+        """The clients of all nodes that own slots. Raises `RedisError`."""
+        if not self.slots.masters:
+            await self.look()
+        return [self.node(host) for host in sorted(self.slots.masters)]
+
+    # The map.
+
+    async def look(self) -> None:
+        """Ask for the map. Raises `RedisError`."""
+        await asyncio.shield(self._start_look())  # shared: whoever leaves must not stop it for the others
+
+    def look_soon(self) -> None:
+        """Have the map asked for: a node did not answer."""
+        loop = asyncio.get_running_loop()
+        if not self._is_closed and loop.time() - self._looked_at > _LOOK_PAUSE_SECONDS:
+            self._start_look()
+
+    def moved(self, slot: int, host: Host) -> None:
+        """Note what a node said when it was asked in vain."""
+        before = self.slots.version
+        self.slots.move(slot, host)
+        if self.slots.version != before:
+            self._tell()
+
+    async def _keep_looking(self) -> None:
+        """A frozen node refuses nothing and breaks no connection: only the others tell that it was replaced."""
+        while True:
+            await asyncio.sleep(_WATCH_SECONDS * jitter.uniform(0.7, 1.3))
+            with suppress(RedisError):  # no news: connections stay as they are
+                await self.look()
+
+    def _start_look(self) -> asyncio.Task[None]:
+        if self._watch is None and not self._is_closed:
+            self._watch = asyncio.create_task(self._keep_looking(), name="the map of slots is watched")
+        if self._look is None:
+            self._look = asyncio.create_task(self._ask_for_map(), name="the map of slots is asked for")
+            self._look.add_done_callback(self._looked)
+        return self._look
+
+    def _looked(self, look: asyncio.Task[None]) -> None:
+        self._look = None
+        self._looked_at = look.get_loop().time()
+        if not look.cancelled():
+            look.exception()  # told to whoever waits, if anybody does
+
+    async def _ask_for_map(self) -> None:
+        hosts = list({*self.slots.masters, *self._address.hosts})
+        hosts = jitter.sample(hosts, min(len(hosts), _MOST_ASKED))
+        asking = [asyncio.create_task(_ask(self.node(host), host)) for host in hosts]
+        answers: list[_Answer] = []
+        faults: list[str] = []
+        try:
+            for each in asyncio.as_completed(asking):
+                try:
+                    answers.append(await each)
+                except (RedisError, OSError) as error:
+                    faults.append(str(error) or type(error).__name__)
+                if len(answers) * 2 > len(asking) and max(answer.epoch for answer in answers) >= self._epoch:
+                    break
+        finally:
+            await cancel_all(asking)
+            await asyncio.gather(*asking, return_exceptions=True)  # what they raised is heard
+        if not answers:
+            asked, why = ", ".join(map(str, hosts)), "; ".join(dict.fromkeys(faults))
+            raise RedisConnectionError(f"no node of the Cluster told the map of slots ({asked}): {why}")
+        best = max(answers, key=lambda answer: (answer.is_well, answer.epoch))
+        self._epoch = best.epoch
+        before = self.slots.version
+        self.slots.replace(best.ranges)
+        if self.slots.version != before:
+            self._tell()
+
+    def _tell(self) -> None:
+        for host in self._connections.keys() - self.slots.masters:
+            for connection in list(self._connections[host]):
+                connection.cut()
+        for each in tuple(self.on_change):
+            each()
+
+    async def owner(self, slot: int) -> Host:
+        """The node that has the slot. Raises `RedisError`."""
+        found = self.slots.owner(slot)
+        if found is None:
+            await self.look()
+            found = self.slots.owner(slot)
+        if found is None:
+            raise RedisConnectionError(f"no node of the Cluster has slot {slot}")
+        return found
+
+    # What a client does.
+
+    async def execute_command(self, *command: Any) -> Any:
+        key = key_of(command)
+        if key is None:
+            return await self._anywhere(command)
+
+        async def send(node: NodeClient, *, asks: bool) -> Any:
+            return await (_execute_asking(node, command) if asks else node.execute_command(*command))
+
+        return await self._follow(slot_of(key), send)
+
+    async def execute_packed(self, commands: Sequence[Command]) -> list[Any]:
+        async def send(node: NodeClient, some: Sequence[Command]) -> list[Any]:
+            return await node.execute_packed(some)
+
+        return await self._spread(commands, send, self._packed_again)
+
+    def pipeline(self, *, transaction: bool) -> ClusterPipeline:
+        return ClusterPipeline(self, in_one_step=transaction)
+
+    async def execute_in_one_step(self, commands: Sequence[Command]) -> list[Any]:
+        """A MULTI of one slot. While that moves it is tried again: ASKING goes with one command only."""
+        slot = next(slot_of(key) for command in commands if (key := key_of(command)) is not None)
+
+        async def send(node: NodeClient, *, asks: bool) -> list[Any]:
+            if asks:
+                raise TryAgainError("the slot is moving")
+            return await _piped(node, commands, in_one_step=True)
+
+        return await self._follow(slot, send)
+
+    async def execute_each(self, commands: Sequence[Command]) -> list[Any]:
+        """Commands of any slots, in one round trip to each node. Raises the first refusal."""
+
+        async def send(node: NodeClient, some: Sequence[Command]) -> list[Any]:
+            return await _piped(node, some, in_one_step=False)
+
+        async def again(command: Command) -> Any:
+            return await self.execute_command(*command)
+
+        replies = await self._spread(commands, send, again)
+        for reply in replies:
+            if isinstance(reply, RedisError):
+                raise reply
+        return replies
+
+    async def aclose(self) -> None:
+        self._is_closed = True
+        await cancel_all([task for task in (self._watch, self._look) if task])
+        for node in self._nodes.values():
+            await node.aclose()
+
+    # How commands find their node.
+
+    async def _follow(self, slot: int, send: Callable[..., Awaitable[T]]) -> T:
+        """Send to the owner of the slot, and where that sends us."""
+        host, asks = await self.owner(slot), False
+        pauses = iter(_TRY_AGAIN_SECONDS)
+        for _ in range(_MOST_REDIRECTIONS + len(_TRY_AGAIN_SECONDS)):
+            try:
+                return await send(self.node(host), asks=asks)
+            except (MovedError, AskError) as error:
+                asks = not isinstance(error, MovedError)
+                host = redirected_to(error, asked=host)
+                if not asks:
+                    self.moved(slot, host)
+            except TryAgainError:
+                pause = next(pauses, None)
+                if pause is None:
+                    raise
+                await asyncio.sleep(pause * jitter.uniform(0.7, 1.3))
+                host, asks = await self.owner(slot), False
+            except ResponseError as error:
+                if isinstance(error, ClusterDownError):
+                    self.look_soon()
+                raise
+            except (RedisError, OSError):
+                self.look_soon()
+                raise
+        raise TryAgainError(f"the nodes of the Cluster do not agree on who has slot {slot}")
+
+    async def _spread(
+        self,
+        commands: Sequence[Command],
+        send: Callable[[NodeClient, Sequence[Command]], Awaitable[list[Any]]],
+        again: Callable[[Command], Awaitable[Any]],
+    ) -> list[Any]:
+        """Replies in the order of the commands; each node is sent its own together, and what moved again by itself."""
+        places: dict[Host, list[int]] = {}
+        for place, command in enumerate(commands):
+            key = key_of(command)
+            host = min(self.slots.masters) if key is None and self.slots.masters else None
+            places.setdefault(host or await self.owner(slot_of(key or b"")), []).append(place)
+        replies: list[Any] = [None] * len(commands)
+
+        async def ask(host: Host, own: list[int]) -> None:
+            for place, reply in zip(own, await send(self.node(host), [commands[at] for at in own]), strict=True):
+                replies[place] = reply
+
+        found = await asyncio.gather(*(ask(*each) for each in places.items()), return_exceptions=True)
+        for error in found:
+            if isinstance(error, BaseException):
+                self.look_soon()
+                raise error
+        for place, reply in enumerate(replies):
+            if is_refused_unrun(reply):
+                replies[place] = await again(commands[place])
+        return replies
+
+    async def _packed_again(self, command: Command) -> Any:
+        async def send(node: NodeClient, *, asks: bool) -> Any:
+            reply = (await node.execute_packed([("ASKING",), command] if asks else [command]))[-1]
+            if is_refused_unrun(reply):
+                raise _as_redis_error(str(reply))
+            return reply
+
+        return await self._follow(slot_of(key_of(command) or b""), send)
+
+    async def _anywhere(self, command: Sequence[Any]) -> Any:
+        """What has no key: PING is for all nodes that own slots, the rest for any of them."""
+        nodes = await self.masters()
+        try:
+            if str(command[0]).upper() == "PING":
+                return (await asyncio.gather(*(node.execute_command(*command) for node in nodes)))[0]
+            return await nodes[0].execute_command(*command)
+        except (RedisError, OSError):
+            self.look_soon()
+            raise
+
+
+class ClusterPipeline:
+    """Collects commands, as redis-py's pipeline does."""
+
+    def __init__(self, client: ClusterClient, *, in_one_step: bool) -> None:
+        self._client = client
+        self._in_one_step = in_one_step
+        self._commands: list[Command] = []
+
+    def execute_command(self, *command: Any) -> None:
+        self._commands.append(command)
+
+    async def execute(self) -> list[Any]:
+        commands, self._commands = self._commands, []
+        if not commands:
+            return []
+        if self._in_one_step:
+            return await self._client.execute_in_one_step(commands)
+        return await self._client.execute_each(commands)
+
+    async def reset(self) -> None:
+        self._commands = []
+
+
+def is_refused_unrun(reply: Any) -> bool:
+    """Whether a reply says that the command did not run, for its slot is on its way."""
+    if isinstance(reply, (AskError, TryAgainError)):  # MOVED is an `AskError` too
+        return True
+    return isinstance(reply, hiredis.ReplyError) and str(reply).startswith(("MOVED ", "ASK ", "TRYAGAIN"))
+
+
+def _as_redis_error(text: str) -> RedisError:
+    word, _, rest = text.partition(" ")
+    if word == "MOVED":
+        return MovedError(rest)
+    return AskError(rest) if word == "ASK" else TryAgainError(rest)
+
+
+async def _execute_asking(node: NodeClient, command: Sequence[Any]) -> Any:
+    return (await _piped(node, [("ASKING",), tuple(command)], in_one_step=False, raises=True))[-1]
+
+
+async def _piped(
+    node: NodeClient, commands: Iterable[Command], *, in_one_step: bool, raises: bool | None = None
+) -> list[Any]:
+    pipe: Any = node.pipeline(transaction=in_one_step)
+    try:
+        for command in commands:
+            pipe.execute_command(*command)
+        return cast("list[Any]", await pipe.execute(raise_on_error=in_one_step if raises is None else raises))
+    finally:
+        await pipe.reset()
+
+
+async def _ask(node: NodeClient, host: Host) -> _Answer:
+    async with asyncio.timeout(_LOOK_TIMEOUT_SECONDS):
+        info, slots = await node.execute_packed([("CLUSTER", "INFO"), ("CLUSTER", "SLOTS")])
+    ranges = read_slots(slots, asked=host)
+    if not ranges:
+        raise RedisConnectionError(f"{host} knows of no slots")
+    lines = [line.partition(":") for line in (info.decode() if isinstance(info, bytes) else str(info)).splitlines()]
+    fields = {name: value for name, _, value in lines}
+    return _Answer(fields.get("cluster_state") == "ok", int(fields.get("cluster_current_epoch", 0)), ranges)
+
+
+def cluster_client(address: Address, *, name: str, socket_timeout: float | None) -> ClusterClient:
+    """A client of the Cluster to which these hosts belong; nothing is dialled before the first command."""
+    return ClusterClient(address, name=name, socket_timeout=socket_timeout)
