@@ -1,6 +1,6 @@
 """Redis away for seconds while tasks run, longer than any command waits: they are not declared dead, nothing is lost.
 
-REPRISE_OUTAGE_SECONDS=60 makes it a minute. Shorter outages, and those with a loss of data, are in test_worker_redis.
+REPRISE_TEST_OUTAGE_SECONDS=60 makes it a minute. Shorter outages, and those with a loss of data, are in test_worker_redis.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
 from tests.support.working import Bench, WorkerProcess
 
-SECONDS = float(os.environ.get("REPRISE_OUTAGE_SECONDS", "5"))
+SECONDS = float(os.environ.get("REPRISE_TEST_OUTAGE_SECONDS", "5"))
 INTERVAL_MS = 20
 #: What the task needs is longer than the outage.
 EVENTS = int((SECONDS + 3) * 1000 / INTERVAL_MS)
