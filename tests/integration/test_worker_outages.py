@@ -1,6 +1,6 @@
 """Redis away for seconds while tasks run, longer than any command waits: they are not declared dead, nothing is lost.
 
-REPRISE_TEST_OUTAGE_SECONDS=60 makes it a minute. Shorter outages, and those with a loss of data, are in test_worker_redis.
+REPRISE_TEST_OUTAGE_SECONDS=60 makes it a minute. Shorter outages, and those with a loss of data: test_worker_redis.
 """
 
 from __future__ import annotations
