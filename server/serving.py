@@ -111,20 +111,22 @@ class DrainingServer(uvicorn.Server):
         _logger.info("stopped")
 
     async def _finish_requests(self, deadline: float) -> None:
-        await self._until_nothing_is_left(deadline)
+        # Streams may have taken all the time: those that were closed or cut just now need a moment to be gone.
+        moment = asyncio.get_running_loop().time() + _URGENT_SECONDS
+        await self._until_nothing_is_left(max(deadline, moment))
         if left := self._connections:
             _logger.warning("%d connection(s) did not come to an end in time and are cut off", len(left))
         for connection in left:
             connection.transport.abort()
-        await self._until_nothing_is_left(asyncio.get_running_loop().time() + _CUT_SECONDS)
+        await self._until_nothing_is_left(asyncio.get_running_loop().time() + _CUT_SECONDS, may_hurry=False)
         for task in self.server_state.tasks:
             task.cancel()
 
-    async def _until_nothing_is_left(self, deadline: float) -> None:
+    async def _until_nothing_is_left(self, deadline: float, *, may_hurry: bool = True) -> None:
         loop = asyncio.get_running_loop()
         while (self.server_state.connections or self.server_state.tasks) and loop.time() < deadline:
             await asyncio.sleep(_POLL_SECONDS)
-            if self.is_urgent:
+            if may_hurry and self.is_urgent:
                 deadline = min(deadline, loop.time() + _URGENT_SECONDS)
 
     @property

@@ -256,11 +256,17 @@ class Worker:
                         await self._admit(taken_over)
                 if self._is_ready and monotonic() >= retire_at:
                     retire_at = monotonic() + _RETIRE_SECONDS
-                    await self._shared.queue.retire_gone()
-                    await self._registry.forget_gone()
+                    await self._retire_gone()
             except LogUnavailable:
                 self._contact.lost()
             await asyncio.sleep(pause)
+
+    async def _retire_gone(self) -> None:
+        try:
+            await self._shared.queue.retire_gone()
+            await self._registry.forget_gone()
+        except LogUnavailable as error:  # says nothing of leases
+            _log.warning("What killed workers left could not be removed: %s", error)
 
     async def _keep_promoting(self) -> None:
         """Move tasks of our queues that were put off to the ready streams when their time has come."""

@@ -169,11 +169,15 @@ class Hub:
 
     async def _keep_readers_connected(self) -> None:
         """Send readers away while this process can tell them nothing: another replica may be better off."""
+        told = False
         while True:
             await asyncio.sleep(self._options.sweep_seconds / 2)
+            told = told if self.is_cut_off else False
             if self.is_cut_off and self._subscriptions and not self._is_draining:
-                count = len(self._subscriptions)
-                _log.warning("Redis has been away for too long: %d reader(s) are asked to come back elsewhere", count)
+                if not told:
+                    count = len(self._subscriptions)
+                    _log.warning("Redis has been away for long: %d reader(s) are asked to come back elsewhere", count)
+                told = True
                 await send_away(
                     tuple(self._subscriptions),
                     within_seconds=self._options.drain_seconds,

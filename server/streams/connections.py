@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Iterable, Sequence
-from typing import Any, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 import hiredis
 from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseError
@@ -32,6 +32,8 @@ from server.streams.topology.node import new_connection as new_node_connection
 from server.streams.topology.sentinel import master_client
 from server.streams.topology.sentinel_sync import sync_master_client
 from server.streams.topology.slots import slot_of
+
+_WRITES_NOTHING: Final = "#!lua\nreturn 1"
 
 
 class AsyncPipeline(Protocol):
@@ -108,6 +110,17 @@ async def each_node(client: AsyncClient) -> list[AsyncClient]:
         return [cast("AsyncClient", node) for node in await cluster.masters()]
     except (RedisError, OSError) as error:
         raise unavailable(error) from error
+
+
+async def probe_writes(client: AsyncClient) -> None:
+    """Ask each server whether it takes writes. Raises `LogUnavailable` if one does not, or does not answer.
+
+    A script that does not say it only reads is refused before it runs whenever a write is (memory or disk full, a
+    master that was demoted, too few replicas), needs no key, and so no slot.
+    Source: redis.io, "Lua API reference", script flags.
+    """
+    for node in await each_node(client):
+        await execute(node, "EVAL", _WRITES_NOTHING, 0)
 
 
 def together(client: AsyncClient, names: Sequence[str]) -> list[list[str]]:

@@ -307,10 +307,15 @@ class Lane:
             except LogUnavailable as error:
                 failures += 1
                 self._say(str(error))
+                # They were sent here by a node that may know better by now.
+                again, self._again = self._again, []
+                for source, _, _ in again:
+                    source.failed(error)
             except Exception as error:  # noqa: BLE001 - a supervised step: whoever waits must not wait for ever
                 _log.exception("Connecting for appends failed")
                 waiting, self._waiting = self._waiting, deque()
-                for source in waiting:
+                again, self._again = self._again, []
+                for source in (*waiting, *(source for source, _, _ in again)):
                     source.broke(error)
                 break
             await self._rest(failures)

@@ -115,6 +115,9 @@ class Lanes:
             if host not in self._cluster.slots.masters:
                 del self._connections[host]
                 connection.give_up("It has no slots any more.")
+        for host, lane in self._lanes.items():
+            if host not in self._cluster.slots.masters:
+                lane.trouble = ""  # no trip ends there any more
         waiting = [(cast("Keyed", source), True) for lane in self._lanes.values() for source in lane.withdraw()]
         lost, self._lost = self._lost, []
         for source, hurry in [*waiting, *lost]:

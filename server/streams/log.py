@@ -12,7 +12,7 @@ from typing import Final
 
 from server.streams import calls
 from server.streams.calls import Call, Lifetimes, Reply, Snapshot
-from server.streams.connections import AsyncClient, execute_many, execute_packed, run
+from server.streams.connections import AsyncClient, cluster_of, execute_many, execute_packed, probe_writes, run
 from server.streams.contact import write_probe
 from server.streams.durability import Durability, run_durably
 from server.streams.errors import Conflict, LogRefused, LogUnavailable, StreamClosed, StreamsError
@@ -87,6 +87,8 @@ class Log:
 
         Raises `LogUnavailable`, also where Redis takes no writes: their leases run out then, and say nothing.
         """
+        if cluster_of(self._client):
+            await probe_writes(self._client)  # each node has leases of its own
         records = [self.keys.record(task_of_stream(stream) or "") for stream in streams]
         commands = [("HMGET", record, *SIGN_FIELDS) for record in records]
         probe = write_probe(self.keys.unfinished_index)

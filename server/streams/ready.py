@@ -173,11 +173,11 @@ class ReadyQueue:
             count = max(1, room.total // len(waiting))
             some = _alike(waiting, room)
             waiting = waiting[len(some) :]
+            level.next = (level.next + len(some)) % len(level.streams)  # also if this fails
             if fits := min(count, room.of(some[0])):
                 entries = await self._read(some, fits)
                 room.take(entries)
                 found += entries
-            level.next = (level.next + len(some)) % len(level.streams)
 
     async def _read(self, streams: Sequence[str], count: int, *block: str | int) -> list[QueueEntry]:
         words = ("XREADGROUP", "GROUP", GROUP, self._consumer, "COUNT", count, *block, "STREAMS")
@@ -195,28 +195,32 @@ class ReadyQueue:
 
     async def _read_each(self, commands: Sequence[Command]) -> list[Any]:
         replies: list[Any] = []
+        failure: LogUnavailable | None = None
         for command in commands:
             try:
                 replies.append(await execute(self._blocking, *command))
-            except LogUnavailable:
-                if not any(replies):
-                    raise
-                break  # what was taken before an error is ours
-        return replies
+            except LogUnavailable as error:
+                failure = failure or error  # the other nodes of a Cluster have work, too
+        if failure and not any(replies):
+            raise failure
+        return replies  # what was taken beside an error is ours
 
     async def take_over(self, room: Room, *, idle_ms: int) -> list[QueueEntry]:
         """Entries that fit and whose worker has not touched them for `idle_ms`."""
         found: list[QueueEntry] = []
+        failure: LogUnavailable | None = None
         for stream in self._streams:
             try:
                 await self._take_over_from(stream, room, idle_ms, found)
             except LogUnavailable as error:
                 if error.code == "NOGROUP":
                     continue
-                if not found:
-                    raise
-                break  # what was claimed before is ours
-        return found
+                failure = failure or error
+                if not cluster_of(self._client):
+                    break
+        if failure and not found:
+            raise failure
+        return found  # what was claimed beside an error is ours
 
     async def _take_over_from(self, stream: str, room: Room, idle_ms: int, found: list[QueueEntry]) -> None:
         # One call looks at ten times its COUNT and no further, so those that are alive would hide one behind them.

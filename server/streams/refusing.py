@@ -37,6 +37,7 @@ _KNOWN_TEXTS: Final = (
     (re.compile("max number of clients"), "MAXCLIENTS"),
     (re.compile("WAIT(AOF)? cannot be used with replica"), "READONLY"),
     (re.compile("appendonly is disabled"), "NOAOF"),
+    (re.compile("killed by user"), "BUSY"),
     (re.compile("Client sent AUTH|invalid password|without any password|'auth'|'AUTH'"), "WRONGPASS"),
 )
 #: What redis-py makes of an error in one of its pipelines.
@@ -50,10 +51,10 @@ def refusal(text: str, *, code: str | None = None) -> LogUnavailable:
     first, _, rest = text.partition(" ")
     if code is None and _CODE.fullmatch(first):
         code, text = first, rest
-    kind_of = code or "ERR"
-    if kind_of == "ERR":
-        kind_of = next((found for words, found in _KNOWN_TEXTS if words.search(text)), "ERR")
-    said = f"Redis refused: {kind_of} {_without_script(text)}.".replace("..", ".")
+    kind_of = code or ""
+    if kind_of in {"", "ERR"}:  # a proxy in between has words of its own, and no code
+        kind_of = next((found for words, found in _KNOWN_TEXTS if words.search(text)), kind_of)
+    said = f"Redis refused: {f'{kind_of} {_without_script(text)}'.strip()}.".replace("..", ".")
     error = LogRefused if kind_of in _NEVER else LogUnavailable
     return error(f"{said} {_WAYS_OUT.get(kind_of, '')}".rstrip(), code=kind_of)
 

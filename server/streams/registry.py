@@ -12,7 +12,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final, cast
 
-from server.streams.connections import AsyncClient, execute, execute_many, redis_seconds
+from server.streams.connections import (
+    AsyncClient,
+    cluster_of,
+    execute,
+    execute_many,
+    probe_writes,
+    redis_seconds,
+)
 from server.streams.contact import write_probe
 from server.streams.keys import Keys
 
@@ -82,6 +89,8 @@ class Registry:
 
         Raises `LogUnavailable` also where Redis answers and takes no writes.
         """
+        if cluster_of(self._client):
+            await probe_writes(self._client)  # each node has leases of its own
         asked = [("HEXISTS", self._keys.workers, worker), write_probe(self._keys.unfinished_index)]
         found = await execute_many(self._client, asked)
         return bool(found[0])

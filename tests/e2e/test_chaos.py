@@ -15,10 +15,11 @@ SIZE = Size(18, servers=2, workers=3, tasks=8, interval=1.1)
 SEED = 4940
 #: Logs are short, so readers that come late, or are away for a while, have to be told of a gap.
 BLIND_SIZE = Size(8, servers=1, workers=2, tasks=8, interval=0.6, max_events=100)
-BLIND_SEED = 1
+#: How processes come to be interleaved no seed decides: one of these plans has its hole, whatever the machine does.
+BLIND_SEEDS = (1, 2, 3)
 CALM_SECONDS = 100
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(SIZE.seconds + CALM_SECONDS + 60)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(len(BLIND_SEEDS) * (SIZE.seconds + CALM_SECONDS) + 60)]
 
 
 def replay(seed: int, size: Size) -> str:
@@ -33,7 +34,13 @@ async def test_no_reader_is_misled_whatever_is_killed_frozen_cut_off_or_lost():
 
 
 async def test_without_the_check_of_continuity_the_same_suite_finds_holes_that_nobody_announced():
-    plan = make_plan(BLIND_SEED, BLIND_SIZE, ["delete-log", "cut"])
-    report = await run_chaos(plan, replay=replay(BLIND_SEED, BLIND_SIZE), is_blind=True)
-    assert (report.is_clean, report.judgement.announced) == (False, 0), str(report)
+    report = None
+    for seed in BLIND_SEEDS:
+        plan = make_plan(seed, BLIND_SIZE, ["delete-log", "cut"])
+        report = await run_chaos(plan, replay=replay(seed, BLIND_SIZE), is_blind=True)
+        assert report.judgement.announced == 0, str(report)
+        if report.judgement.count("hole"):
+            break
+    assert report
+    assert not report.is_clean, str(report)
     assert report.judgement.count("hole") > 0, str(report)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from server.fanout import Start
+from server.fanout import Start, farewell
 from server.streams.ids import EventId
 from server.streams.keys import Keys
 from tests.support.live_side import LiveSide, Reader, live_side, until_seen
@@ -84,8 +84,9 @@ async def test_a_drain_ends_every_reader_with_what_it_has_and_a_spread_retry(han
 
 
 async def test_a_drain_ends_one_reader_after_the_other_and_those_that_wait_go_on(
-    redis_url: str, keys: Keys, hand: Hand
+    redis_url: str, keys: Keys, hand: Hand, monkeypatch: pytest.MonkeyPatch
 ):
+    monkeypatch.setattr(farewell, "_AT_LEAST_PER_SECOND", 0.01)  # so few would be gone soon, hurried or not
     async with live_side(redis_url, keys, drain_seconds=3600) as side:
         record = await hand.running()
         readers = [await side.read("tasks.a") for _ in range(100)]

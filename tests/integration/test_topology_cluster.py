@@ -16,6 +16,7 @@ from server.streams.connections import (
     execute_many,
     execute_many_sync,
     execute_packed,
+    probe_writes,
 )
 from server.streams.errors import LogUnavailable
 from server.streams.keys import Keys
@@ -50,6 +51,16 @@ async def other_node(cluster: Cluster, key: str) -> None:
     source = cluster.owner(key)
     target = next(node for node in cluster.masters if node is not source)
     await asyncio.to_thread(cluster.move_slot, slot_of(key), source, target)
+
+
+async def test_a_node_that_takes_no_writes_is_noticed_whatever_the_others_say(cluster: Cluster, client: AsyncClient):
+    await probe_writes(client)
+    for node in cluster.masters:
+        node.command("CONFIG", "SET", "maxmemory", "1")
+        with pytest.raises(LogUnavailable, match="OOM"):
+            await probe_writes(client)
+        node.command("CONFIG", "SET", "maxmemory", "0")
+    await probe_writes(client)
 
 
 async def test_commands_go_to_the_node_of_their_key_and_replies_come_in_their_order(

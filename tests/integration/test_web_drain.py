@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from server.connection import StreamingConnection
+from server.fanout import farewell
 from tests.support.played_worker import PlayedWorker
 from tests.support.real_server import RealServer, real_server
 from tests.support.waiting import wait_until
@@ -53,7 +54,7 @@ async def until_draining(real: RealServer) -> None:
 
 @asynccontextmanager
 async def draining_slowly(redis_url: str, http: Any, *, drain_seconds: float = 30) -> AsyncGenerator[RealServer]:
-    """A server in the middle of a drain, which lasts for its many readers until it is hurried at the end."""
+    """A server in the middle of a drain, which its many readers make last for some seconds."""
     async with real_server(redis_url, http=http, drain_seconds=drain_seconds) as real:
         connections = [await real.connect() for _ in range(40)]
         for reader, writer in connections:
@@ -157,7 +158,10 @@ async def test_a_request_that_does_not_come_to_an_end_is_cut_off_in_time_and_in_
     assert said == ["1 connection(s) did not come to an end in time and are cut off"]
 
 
-async def test_a_second_signal_ends_every_stream_at_once_and_cleanly(redis_url: str, http: Any):
+async def test_a_second_signal_ends_every_stream_at_once_and_cleanly(
+    redis_url: str, http: Any, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(farewell, "_AT_LEAST_PER_SECOND", 0.01)  # few readers would not wait for the second signal
     async with real_server(redis_url, http=http, drain_seconds=3600) as real:
         connections = [await real.connect() for _ in range(30)]
         for reader, writer in connections:

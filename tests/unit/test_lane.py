@@ -13,7 +13,7 @@ from server.streams.bulk import Command, Done, ScriptMissing
 from server.streams.calls import Call, Script
 from server.streams.durability import WAIT_MS, Durability
 from server.streams.errors import LogRefused, LogUnavailable
-from server.streams.lane import PACE_SECONDS, Lane
+from server.streams.lane import PACE_SECONDS, Lane, Way
 from tests.model.clock import VirtualLoop, settle
 
 SCRIPT = Script("return 1", "sha-of-it")
@@ -479,6 +479,23 @@ async def test_a_dial_that_breaks_is_told_to_everybody_and_tried_again_for_the_n
     lane.enlist(second)
     await asyncio.sleep(1)
     assert wire.trips == [[("EVALSHA", "b")]]
+
+
+@in_virtual_time
+async def test_a_call_that_was_sent_on_to_a_node_that_is_gone_is_given_back_and_not_kept():
+    dialled: list[None] = []
+
+    async def dial() -> Wire:
+        dialled.append(None)
+        raise LogUnavailable("gone")
+
+    lane = Lane(dial)
+    writer = Writer("a")
+    lane.ask(writer, Call(SCRIPT, (), ("a",), str), Way.MOVED)
+    await asyncio.sleep(10)
+    assert writer.happened == [("failed", "gone")]
+    assert len(dialled) == 1  # nobody waits any more
+    await lane.aclose()
 
 
 @pytest.mark.parametrize("state", ["idle", "planned", "dialling", "under way"])

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from redis.exceptions import AuthenticationError, NoPermissionError, OutOfMemoryError, ResponseError
+from redis.exceptions import (
+    AuthenticationError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ResponseError,
+    TryAgainError,
+)
 
 from server.streams.connections import unavailable
 from server.streams.errors import LogRefused
@@ -21,6 +27,8 @@ WAITED_FOR = {
     "MAXCLIENTS": "ERR max number of clients reached",
     "CLUSTERDOWN": "CLUSTERDOWN The cluster is down",
     "TRYAGAIN": "TRYAGAIN Multiple keys request during rehashing of slot",
+    "BUSY": "ERR Error running script: Script killed by user with SCRIPT KILL.",
+    "": "upstream failure",
     "NOAOF": "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.",
 }
 HOPELESS = {
@@ -42,6 +50,12 @@ def test_what_can_heal_is_told_apart_by_its_code(code: str, text: str):
 def test_what_cannot_heal_is_an_error_of_its_own(code: str, text: str):
     error = refusal(text)
     assert (error.code, isinstance(error, LogRefused)) == (code, True)
+
+
+@pytest.mark.parametrize("text", ["the slot is moving", "12 127.0.0.1:7000"])
+def test_what_a_cluster_says_on_its_way_is_waited_for(text: str):
+    error = unavailable(TryAgainError(text, status_code="TRYAGAIN"))
+    assert (error.code, isinstance(error, LogRefused)) == ("TRYAGAIN", False)
 
 
 @pytest.mark.parametrize(

@@ -201,7 +201,7 @@ class ClusterClient:
 
         async def send(node: NodeClient, *, asks: bool) -> list[Any]:
             if asks:
-                raise TryAgainError("the slot is moving")
+                raise TryAgainError("the slot is moving", status_code="TRYAGAIN")
             return await _piped(node, commands, in_one_step=True)
 
         return await self._follow(slot, send)
@@ -254,7 +254,7 @@ class ClusterClient:
             except (RedisError, OSError):
                 self.look_soon()
                 raise
-        raise TryAgainError(f"the nodes of the Cluster do not agree on who has slot {slot}")
+        raise TryAgainError(f"the nodes of the Cluster do not agree on who has slot {slot}", status_code="TRYAGAIN")
 
     async def _spread(
         self,
@@ -338,8 +338,8 @@ def is_refused_unrun(reply: Any) -> bool:
 def _as_redis_error(text: str) -> RedisError:
     word, _, rest = text.partition(" ")
     if word == "MOVED":
-        return MovedError(rest)
-    return AskError(rest) if word == "ASK" else TryAgainError(rest)
+        return MovedError(rest, status_code=word)
+    return AskError(rest, status_code=word) if word == "ASK" else TryAgainError(rest, status_code=word)
 
 
 async def _execute_asking(node: NodeClient, command: Sequence[Any]) -> Any:
