@@ -131,13 +131,18 @@ async def consumers(client: AsyncClient, keys: Keys) -> dict[str, int]:
     return {row[b"name"].decode(): row[b"pending"] for row in rows}
 
 
+async def join(client: AsyncClient, keys: Keys, consumer: str) -> None:
+    """As its first look does, but for Redis 7.0, which takes no notice of one that finds nothing."""
+    await execute(client, "XGROUP", "CREATECONSUMER", keys.ready("default", "t"), GROUP, consumer)
+
+
 async def test_consumers_of_workers_that_were_killed_go_once_others_have_their_entries(
     client: AsyncClient, keys: Keys, queue: ReadyQueue
 ):
     await queue.ensure_groups()
     await execute(client, "XADD", keys.ready("default", "t"), "*", "task", "a")
-    for name in ("killed", "idle"):
-        await queue_of(client, keys, name).look(Room(1))
+    await queue_of(client, keys, "killed").look(Room(1))
+    await join(client, keys, "idle")
     assert await consumers(client, keys) == {"killed": 1, "idle": 0}
     await queue.retire_gone()
     assert await consumers(client, keys) == {"killed": 1}
@@ -151,7 +156,7 @@ async def test_consumers_that_were_seen_lately_stay(
 ):
     monkeypatch.setattr(ready_module, "_GONE_MS", 60_000)
     await queue.ensure_groups()
-    await queue_of(client, keys, "idle").look(Room(1))
+    await join(client, keys, "idle")
     await queue.retire_gone()
     assert await consumers(client, keys) == {"idle": 0}
 
