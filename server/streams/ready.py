@@ -173,11 +173,16 @@ class ReadyQueue:
             count = max(1, room.total // len(waiting))
             some = _alike(waiting, room)
             waiting = waiting[len(some) :]
-            level.next = (level.next + len(some)) % len(level.streams)  # also if this fails
             if fits := min(count, room.of(some[0])):
-                entries = await self._read(some, fits)
+                try:
+                    entries = await self._read(some, fits)
+                except LogUnavailable as error:
+                    if error.code != "NOGROUP":  # the node of these is away, perhaps: the next round begins behind them
+                        level.next = (level.next + len(some)) % len(level.streams)
+                    raise
                 room.take(entries)
                 found += entries
+            level.next = (level.next + len(some)) % len(level.streams)
 
     async def _read(self, streams: Sequence[str], count: int, *block: str | int) -> list[QueueEntry]:
         words = ("XREADGROUP", "GROUP", GROUP, self._consumer, "COUNT", count, *block, "STREAMS")

@@ -133,7 +133,9 @@ class ClusterClient:
     async def _ask_for_map(self) -> None:
         hosts = list({*self.slots.masters, *self._address.hosts})
         hosts = jitter.sample(hosts, min(len(hosts), _MOST_ASKED))
-        asking = [asyncio.create_task(_ask(self.node(host), host)) for host in hosts]
+        asking = [
+            asyncio.create_task(_ask(self.node(host), host), name=f"{host} is asked for the map") for host in hosts
+        ]
         answers: list[_Answer] = []
         faults: list[str] = []
         try:
