@@ -65,6 +65,16 @@ def is_enough(answers: Sequence[Named], *, of: int, known: Named | None) -> bool
     return len(answers) * 2 > of and (known is None or max(answers).epoch >= known.epoch)
 
 
+def newest(answers: Sequence[Named], *, of: int, known: Named | None) -> Named:
+    """The master to go to, by what those said who answered.
+
+    While one is silent that may know of the last failover, those that have not heard of it lead nobody back. When all
+    have answered and none knows of it, they were set up anew and begin to count again.
+    """
+    found = max(answers)
+    return known if known is not None and found.epoch < known.epoch and len(answers) < of else found
+
+
 def nobody_knows(address: Address, faults: Iterable[Exception]) -> RedisConnectionError:
     """The error of a look that led nowhere."""
     asked = ", ".join(map(str, address.hosts))
@@ -139,7 +149,7 @@ class Sentinels:
             await asyncio.gather(*asking, return_exceptions=True)
         if not answers:
             raise nobody_knows(self._address, faults)
-        return max(answers)
+        return newest(answers, of=len(asking), known=self._known)
 
 
 class _ToMaster(Connection):
