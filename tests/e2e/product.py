@@ -194,6 +194,13 @@ class Product:
         async with httpx.AsyncClient(base_url=self.url, timeout=10, trust_env=False) as http:
             return (await http.get(f"/tasks/{task_id}")).raise_for_status().json()
 
+    def runner(self, task_id: str) -> Worker:
+        """The worker process that runs the task."""
+        runs_on = self.redis.command("HGET", f"reprise:{{tasks.{task_id}}}:task", "worker")
+        assert isinstance(runs_on, bytes), f"Nobody runs {task_id}."
+        (found,) = [worker for worker in self.workers if worker.name.encode() in runs_on]
+        return found
+
     def log_length(self, task_id: str) -> int:
         """How many events are in the task's log; 0 without a log."""
         found = self.redis.command("XLEN", log_key(task_id))

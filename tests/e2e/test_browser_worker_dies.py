@@ -69,10 +69,7 @@ async def ready(worker: Worker) -> None:
 
 async def kill_the_one_that_runs(found: Product, task_id: str) -> float:
     """Returns when."""
-    runs_on = found.redis.command("HGET", f"reprise:{{tasks.{task_id}}}:task", "worker")
-    assert isinstance(runs_on, bytes)
-    (victim,) = [each for each in found.workers if each.name.encode() in runs_on]
-    await victim.kill()
+    await found.runner(task_id).kill()
     return monotonic()
 
 
