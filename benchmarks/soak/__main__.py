@@ -32,8 +32,7 @@ _COOL_DOWN_SECONDS: Final = RESULT_SECONDS + 15.0
 _READY_SECONDS: Final = 30.0
 #: Indexes, types, workers, queues and their groups: what docs/keys.md calls permanent.
 _MOST_KEYS_LEFT: Final = 12
-#: Connections that a pool keeps, once there was need for them.
-_MOST_FILES_MORE: Final = 40
+_MOST_FILES_MORE: Final = 8
 _MOST_TASKS_MORE: Final = 4
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -109,7 +108,7 @@ class _Run:
 
     async def _until_ready(self) -> None:
         deadline = time.monotonic() + _READY_SECONDS
-        while not all(self._stack.asyncio_tasks(name) for name in self._stack.product):
+        while not all(self._stack.counted(name)["asyncio_tasks"] for name in self._stack.product):
             self._stack.check()
             if time.monotonic() > deadline:
                 raise Unusable(f"Server and worker did not start within {_READY_SECONDS:g} s.")

@@ -22,6 +22,9 @@ TOLERANCES: Final[Mapping[str, tuple[str, Tolerance]]] = {
     "server files": ("", Tolerance(0.10, 10)),
     "worker files": ("", Tolerance(0.05, 3)),
     "redis clients": ("", Tolerance(0.05, 3)),
+    # A pool keeps what one busy moment needed, up to 32 connections: so these are counted apart from files and clients.
+    "server pooled connections": ("", Tolerance(0.0, 32)),
+    "worker pooled connections": ("", Tolerance(0.0, 32)),
     "server asyncio tasks": ("", Tolerance(0.10, 10)),
     "worker asyncio tasks": ("", Tolerance(0.10, 10)),
     "keys": ("", Tolerance(0.05, 30)),
@@ -61,6 +64,10 @@ def take(stack: Stack) -> dict[str, float]:
     }
     for name, pid in stack.product.items():
         sample[f"{name} memory"] = resident_bytes([pid]) / _MIB
-        sample[f"{name} files"] = float(len(list(Path(f"/proc/{pid}/fd").iterdir())))
-        sample[f"{name} asyncio tasks"] = float(stack.asyncio_tasks(name))
+        counted = stack.counted(name)
+        pooled = counted["pooled_connections"]
+        sample[f"{name} files"] = float(len(list(Path(f"/proc/{pid}/fd").iterdir())) - pooled)
+        sample[f"{name} asyncio tasks"] = float(counted["asyncio_tasks"])
+        sample[f"{name} pooled connections"] = float(pooled)
+        sample["redis clients"] -= pooled
     return sample

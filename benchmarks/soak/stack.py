@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import sys
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any, Final
 
 from benchmarks.peers.processes import Program, free_port, listens, running, start
 from benchmarks.peers.redis import Redis, running_redis
+from benchmarks.soak.watched import Counted
 
 _ROOT: Final = Path(__file__).parents[2]
 #: What ends is kept for seconds instead of days, and lists are as long as they will get.
@@ -53,9 +55,10 @@ class Stack:
     def redis_keys(self) -> list[bytes]:
         return self._command("KEYS", "*")
 
-    def asyncio_tasks(self, name: str) -> int:
+    def counted(self, name: str) -> Counted:
+        """What a program of the product last counted of itself."""
         file = self.folder / f"{name}.count"
-        return int(file.read_text()) if file.exists() else 0
+        return json.loads(file.read_text()) if file.exists() else Counted(asyncio_tasks=0, pooled_connections=0)
 
     def check(self) -> None:
         """Raise `Unusable` if a program has ended."""
