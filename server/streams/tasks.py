@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from server.streams import calls
 from server.streams.announcements import Announcer
-from server.streams.calls import Ending, Lifetimes, Reply
+from server.streams.calls import Call, Created, Ending, Lifetimes, Reply, T
 from server.streams.connections import AsyncClient, execute, execute_many, run
 from server.streams.delayed import postpone, withdraw
 from server.streams.durability import Durability, run_durably
@@ -136,14 +136,41 @@ class TaskStore:
                     await self._start(holder.record, rerun_of=holder.record.attempt)
             else:
                 await self._queue_unless_queued(holder.record)
-                return holder.record
+                if await self._is_kept(holder.record):
+                    return holder.record
 
-    async def _make_safe(self, record: TaskRecord) -> None:
-        """Wait until everything written to the record is as durable as asked for."""
+    async def _is_kept(self, record: TaskRecord) -> bool:
+        """Wait until a record that others wrote is as durable as asked for; False if a failover has lost it."""
+        # Any write does; this one says what stands there already, and brings nothing into being.
+        call = calls.amend(self._keys, record.id, {"type": record.type})
+        is_kept = True
+
+        def heard(reply: Reply) -> None:
+            nonlocal is_kept
+            is_kept = reply.outcome == "amended"
+
         if self._durability.wait is not None:
-            # Any write does; this one says what stands there already, and brings nothing into being.
-            call = calls.amend(self._keys, record.id, {"type": record.type})
-            await run_durably(self._client, call, self._durability)
+            await run_durably(self._client, lambda: call, self._durability, heard=heard)
+        return is_kept
+
+    async def _run(self, build: Callable[[], Call[T]], check: Callable[[T], object]) -> list[T]:
+        """Run a script of a record until what it wrote is as durable as asked for; the answers of all tries.
+
+        The last one is what counts, and an earlier one may have been "done" where the last is "done already". `check`
+        raises where nothing was done, nor was before.
+        """
+        if self._durability.wait is None:
+            answer = await run(self._client, build())
+            check(answer)
+            return [answer]
+        answers: list[T] = []
+
+        def heard(answer: T) -> None:
+            check(answer)
+            answers.append(answer)
+
+        await run_durably(self._client, build, self._durability, heard=heard)
+        return answers
 
     async def _create(self, task_id: str, new: NewTask, body: str) -> TaskRecord:
         await self._index(task_id)
@@ -156,23 +183,20 @@ class TaskStore:
             delay_ms=new.delay_ms,
             not_before_ms=new.not_before_ms,
         )
-        created = await run(self._client, call)
-        if created.record is None:
-            raise Conflict("This Idempotency-Key was used with another request. Use a new key for a new request.")
-        record = created.record
-        if record.status is Status.DELETED:
-            raise Conflict("The task made with this Idempotency-Key was deleted. Use a new key for a new task.")
+        answers = await self._run(lambda: call, _record_of)
+        record = _record_of(answers[-1])
+        if len(answers) > 1:  # what lost the record lost the index entry too
+            await self._index(task_id)
         await self._queue_unless_queued(record)
-        if created.outcome == "created":
+        if any(each.outcome == "created" for each in answers):
             await self._announcer.created(record)
-        await self._make_safe(record)
         return record
 
     async def get(self, task_id: str) -> TaskRecord:
         """The task. Raises `Unknown`."""
         record = await self.find(parse_task_id(task_id))
         if record is None or record.status is Status.DELETED:
-            raise Unknown(f"There is no task {task_id!r}. It may have been deleted, or its record has expired.")
+            raise _unknown(task_id)
         return record
 
     async def find(self, task_id: str) -> TaskRecord | None:
@@ -211,30 +235,44 @@ class TaskStore:
         await self._index(task_id, only_unfinished=True)
         end = record.values.get("last_id", "") if rerun_of is not None else ""
         call = calls.start(self._keys, task_id, rerun_of=rerun_of, lifetimes=self._lifetimes, end=end)
-        reply = await run(self._client, call)
+
+        def check(reply: Reply) -> None:
+            if reply.outcome == "missing":
+                raise _unknown(task_id)
+
+        answers = await self._run(lambda: call, check)
+        if len(answers) > 1:
+            await self._index(task_id, only_unfinished=True)
         record = await self.get(task_id)
-        if reply.outcome == "started":
+        if any(each.outcome == "started" for each in answers):
             await execute(self._client, "ZREM", self._keys.dead_index, task_id)
             await enqueue_early(self._client, self._keys, record)
             await self._announcer.updated(record, to_system=True)
-        await self._make_safe(record)
         return record
 
     async def cancel(self, task_id: str) -> TaskRecord:
         """Ask for the end of a task: at once where no worker runs it. An ended one stays as it is. Raises `Unknown`."""
+        parse_task_id(task_id)
         ending = Ending(Status.CANCELLED.value, CANCELLED, "{}")
-        reply = await self.settle(parse_task_id(task_id), ending, mode="cancel")
+
+        def check(reply: Reply) -> None:
+            if reply.outcome == "missing":
+                raise _unknown(task_id)
+
+        answers = await self._run(lambda: self._settling(task_id, ending, mode="cancel"), check)
         record = await self.get(task_id)
-        if reply.outcome == "settled":
+        if any(each.outcome == "settled" for each in answers):
             await self._announcer.updated(record, to_system=True)
             if record.not_before_ms:
                 await withdraw(self._client, self._keys, record)
-        await self._make_safe(record)
         return record
 
     async def settle(self, task_id: str, ending: Ending, *, mode: str) -> Reply:
         """End a task that has no living writer (see `calls.settle`)."""
-        call = calls.settle(
+        return await run(self._client, self._settling(task_id, ending, mode=mode))
+
+    def _settling(self, task_id: str, ending: Ending, *, mode: str) -> Call[Reply]:
+        return calls.settle(
             self._keys,
             task_id,
             ending,
@@ -243,7 +281,6 @@ class TaskStore:
             lifetimes=self._lifetimes,
             may_judge_expired=self._may_judge_expired(),
         )
-        return await run(self._client, call)
 
     async def expire(self, task_id: str) -> str:
         """End a task whose lease has run out, if it must not be tried again; returns the outcome (`calls.expire`)."""
@@ -365,6 +402,19 @@ class TaskStore:
             if len(rows) < _PAGE:
                 return
             offset += _PAGE
+
+
+def _unknown(task_id: str) -> Unknown:
+    return Unknown(f"There is no task {task_id!r}. It may have been deleted, or its record has expired.")
+
+
+def _record_of(created: Created) -> TaskRecord:
+    """The record of a task that was asked for. Raises `Conflict`."""
+    if created.record is None:
+        raise Conflict("This Idempotency-Key was used with another request. Use a new key for a new request.")
+    if created.record.status is Status.DELETED:
+        raise Conflict("The task made with this Idempotency-Key was deleted. Use a new key for a new task.")
+    return created.record
 
 
 def _values(new: NewTask) -> dict[str, str]:
