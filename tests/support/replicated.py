@@ -59,6 +59,12 @@ class Replicated:
         self._lead_to(self.replica)
         self.master.kill()
 
+    def demote(self) -> None:
+        """The master lives on as a replica, and its address leads to the other one, which has been promoted."""
+        self.replica.command("REPLICAOF", "NO", "ONE")
+        self._lead_to(self.replica)
+        self.master.command("REPLICAOF", "127.0.0.1", self.master.port)
+
     def _is_linked(self) -> bool:
         about_master = cast("dict[str, Any]", self.master.command("INFO", "replication"))
         about_replica = cast("dict[str, Any]", self.replica.command("INFO", "replication"))
