@@ -112,6 +112,18 @@ async def each_node(client: AsyncClient) -> list[AsyncClient]:
         raise unavailable(error) from error
 
 
+async def name_of(node: AsyncClient) -> str:
+    """Where the server that answers listens, by its own account: an address, or the path of a socket.
+
+    Raises `LogUnavailable`.
+    """
+    told: Any = await execute(node, "CLIENT", "INFO")
+    words = (told.decode(errors="replace") if isinstance(told, bytes) else str(told)).split()
+    found = next((word.removeprefix("laddr=") for word in words if word.startswith("laddr=")), "")
+    # A path comes as if it were an address with the port 0, by Valkey as if it were one of IPv6.
+    return found.strip("[]").partition(":0")[0] if "/" in found else found
+
+
 async def probe_writes(client: AsyncClient) -> None:
     """Ask each server whether it takes writes. Raises `LogUnavailable` if one does not, or does not answer.
 
