@@ -16,7 +16,7 @@ from server.streams.announcements import Announcer
 from server.streams.bulk import open_bulk
 from server.streams.connections import AsyncClient, Command, connect, execute
 from server.streams.durability import Durability
-from server.streams.errors import Conflict, NotDurable
+from server.streams.errors import Conflict, LogRefused, NotDurable
 from server.streams.event import Draft
 from server.streams.keys import Keys
 from server.streams.lane import Lane
@@ -98,6 +98,27 @@ async def test_a_writer_counts_as_stored_what_its_replica_has_and_says_that_it_w
     said = [each.message for each in caplog.records]
     assert [message[:12] for message in said] == ["Appends wait", "Appends go o"]
     assert "No replica has confirmed" in said[0]
+
+
+async def test_a_writer_that_is_refused_for_good_hears_so_while_others_wait_for_a_replica(
+    pair: Replicated, hand: Hand, lane: Lane, keys: Keys
+) -> None:
+    stored, refused = (
+        SharedWriter(lane, keys, stream, lifetimes=LIFETIMES, max_events=0, patience_seconds=60)
+        for stream in ("chat", "other")
+    )
+    await execute(hand.client, "SET", keys.log("other"), "no stream", "PX", 60_000)
+    pair.replica.pause()
+    for writer in (stored, refused):
+        writer.put(Draft("t", "1"))  # in one turn, so both go in one trip
+    storing = asyncio.ensure_future(stored.flush())
+    with pytest.raises(LogRefused, match="WRONGTYPE"):
+        await asyncio.wait_for(refused.flush(), 5)
+    assert not storing.done()
+    pair.replica.resume()
+    await asyncio.wait_for(storing, 5)
+    stored.close()
+    refused.close()
 
 
 async def test_what_was_flushed_is_there_after_a_failover(pair: Replicated, hand: Hand, lane: Lane, keys: Keys) -> None:
