@@ -232,13 +232,14 @@ def run_many_sync(client: SyncClient, given: Sequence[Call[T]]) -> list[T | LogU
     """
     replies = _pipelined(client, [("EVALSHA", call.script.sha, *call.tail()) for call in given])
     unknown = [place for place, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
-    if unknown:  # each script is sent whole once; what follows in the same trip finds it known
-        sent: set[str] = set()
+    if unknown:  # each script is sent whole once to each node; what follows in the same trip finds it known
+        sent: set[tuple[str, object]] = set()
         commands: list[tuple[Any, ...]] = []
         for call in [given[place] for place in unknown]:
-            script, is_known = call.script, call.script.sha in sent
-            commands.append((("EVALSHA", script.sha) if is_known else ("EVAL", script.text)) + call.tail())
-            sent.add(script.sha)
+            script = call.script
+            there = (script.sha, client.owner_of(call.keys[0]) if isinstance(client, SyncClusterClient) else None)
+            commands.append((("EVALSHA", script.sha) if there in sent else ("EVAL", script.text)) + call.tail())
+            sent.add(there)
         for place, reply in zip(unknown, _pipelined(client, commands), strict=True):
             replies[place] = reply
     return [
