@@ -49,6 +49,7 @@ class AsyncClient(Protocol):
 
     async def execute_command(self, *command: Any) -> Any: ...
     async def execute_packed(self, commands: Sequence[Command]) -> list[Any]: ...
+    async def execute_together(self, commands: Sequence[Command]) -> list[Any]: ...
     def pipeline(self, *, transaction: bool) -> AsyncPipeline: ...
     async def aclose(self) -> None: ...
 
@@ -182,8 +183,20 @@ async def execute_packed(client: AsyncClient, commands: Sequence[Command]) -> li
 
     Not for commands that one of the others can make fail: a single refusal raises.
     """
+    return await _packed(client.execute_packed(commands))
+
+
+async def execute_together(client: AsyncClient, *commands: Command) -> list[Any]:
+    """Send a command, and what has no key and goes over the very connection behind it, as WAIT has to.
+
+    Replies come as they are on the wire. Raises `LogUnavailable`.
+    """
+    return await _packed(client.execute_together(commands))
+
+
+async def _packed(answer: Awaitable[list[Any]]) -> list[Any]:
     try:
-        replies = await _answer(client.execute_packed(commands))
+        replies = await _answer(answer)
     except (RedisError, OSError, hiredis.HiredisError) as error:
         raise unavailable(error) from error
     for reply in replies:

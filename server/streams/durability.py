@@ -21,6 +21,8 @@ Theory of operation
 
        try 1   publish - "stored 7-4"; WAIT - "0 replicas"        the master dies, and 7-4 with it
        try 2   publish - "stored 9-0"; WAIT - "1 replica"         the publisher is told 9-0, never 7-4
+6. In a Cluster each node has replicas and a file of its own. A wait goes to the node that ran the call, so whoever
+   writes to two slots waits at both: of the one it says nothing for the other.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from enum import StrEnum
 from typing import Any, Final, cast
 
 from server.streams.calls import Call, T
-from server.streams.connections import AsyncClient, Command, execute_packed
+from server.streams.connections import AsyncClient, Command, execute, execute_together
 from server.streams.errors import LogUnavailable, NotDurable
 
 #: Of one wait. Below the patience of every connection, which takes a longer silence for the death of the server.
@@ -93,20 +95,36 @@ async def run_durably(
         raise ValueError("With `fast` there is nothing to wait for: use `connections.run`.")
     for _ in range(WAITS):
         call = build()
-        # Which connection the pool gives is not known, and a wait is for its own writes only: both in one write.
-        raw, waited = await _in_one_write(client, call, wait)
+        raw, waited = await _run_and_wait(client, call, wait)
         reply = call.parse(raw)
         if heard:
             heard(reply)
         if durability.is_reached(waited):
             return reply
-    raise NotDurable(f"What was written may be lost still. {durability.missing}")
+    raise _not_safe(durability)
 
 
-async def _in_one_write(client: AsyncClient, call: Call[Any], wait: Command) -> list[Any]:
+async def execute_durably(client: AsyncClient, command: Command, durability: Durability) -> None:
+    """The same for a command that writes each time it is sent, whether that changes anything or not."""
+    wait = durability.wait
+    for _ in range(WAITS if wait else 0):
+        _, waited = await execute_together(client, command, wait or ())
+        if durability.is_reached(waited):
+            return
+    if wait is not None:
+        raise _not_safe(durability)
+    await execute(client, *command)
+
+
+def _not_safe(durability: Durability) -> NotDurable:
+    return NotDurable(f"What was written may be lost still. {durability.missing}")
+
+
+async def _run_and_wait(client: AsyncClient, call: Call[Any], wait: Command) -> list[Any]:
+    # Which connection the pool gives is not known, and a wait is for its own writes only: both go in one write.
     try:
-        return await execute_packed(client, [("EVALSHA", call.script.sha, *call.tail()), wait])
+        return await execute_together(client, ("EVALSHA", call.script.sha, *call.tail()), wait)
     except LogUnavailable as error:
         if error.code != "NOSCRIPT":
             raise
-        return await execute_packed(client, [("EVAL", call.script.text, *call.tail()), wait])
+        return await execute_together(client, ("EVAL", call.script.text, *call.tail()), wait)

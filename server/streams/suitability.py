@@ -94,7 +94,6 @@ def judge(
             _about_role(info),
             None if in_cluster else _about_cluster(info),
             _about_eviction(info),
-            _about_durability_in_cluster(durability) if in_cluster else None,
             _about_durability(info, durability, appendfsync),
         )
         if sentence is not None
@@ -154,16 +153,6 @@ def _about_durability(info: Mapping[str, Any], durability: Durability, appendfsy
             f"{asked}, and this Redis leaves syncing to the system. Set 'appendfsync everysec' or 'always', {way_out}."
         )
     return None
-
-
-def _about_durability_in_cluster(durability: Durability) -> str | None:
-    if durability is Durability.FAST:
-        return None
-    # A wait counts for the writes of its own connection, and a call may be sent on from node to node.
-    return (
-        f"REPRISE_DURABILITY is {durability.value!r}, which Reprise cannot promise in a Cluster yet. "
-        "Set REPRISE_DURABILITY=fast."
-    )
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -17,9 +17,9 @@ from typing import Any, Final
 from server.streams import calls
 from server.streams.announcements import Announcer
 from server.streams.calls import Call, Created, Ending, Lifetimes, Reply, T
-from server.streams.connections import AsyncClient, execute, execute_many, run
+from server.streams.connections import AsyncClient, cluster_of, execute, execute_many, run
 from server.streams.delayed import postpone, withdraw
-from server.streams.durability import Durability, run_durably
+from server.streams.durability import Durability, execute_durably, run_durably
 from server.streams.errors import Conflict, Unknown
 from server.streams.event import CANCELLED
 from server.streams.keys import Keys
@@ -281,7 +281,7 @@ class TaskStore:
 
     async def restore_index(self, task_id: str) -> None:
         """Put a running task back on the indexes, after Redis lost them."""
-        await self._index(task_id)
+        await self._index(task_id, is_promised=False)
 
     async def keep_waiting(self, record: TaskRecord) -> None:
         """Keep a task that waits for a worker from expiring, and what it has emitted so far."""
@@ -315,10 +315,15 @@ class TaskStore:
         else:
             await enqueue(self._client, self._keys, record)
 
-    async def _index(self, task_id: str, *, only_unfinished: bool = False) -> None:
+    async def _index(self, task_id: str, *, only_unfinished: bool = False, is_promised: bool = True) -> None:
         # Before the record: a record without an index entry would never be found by the reaper.
         now = int(time() * 1000)
-        await execute(self._client, "ZADD", self._keys.unfinished_index, "NX", now, task_id)
+        if is_promised and cluster_of(self._client) and self._durability.wait is not None:
+            # It lies at another node than the record, so waiting for that one says nothing of it. Without NX it is a
+            # write each time; that makes the entry younger, and nothing else.
+            await execute_durably(self._client, ("ZADD", self._keys.unfinished_index, now, task_id), self._durability)
+        else:
+            await execute(self._client, "ZADD", self._keys.unfinished_index, "NX", now, task_id)
         if not only_unfinished:
             await execute(self._client, "ZADD", self._keys.tasks_index, "NX", now, task_id)
             await execute(self._client, "ZREMRANGEBYRANK", self._keys.tasks_index, 0, -_LISTED_TASKS - 1)

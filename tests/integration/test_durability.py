@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
 from typing import Any, TypeVar, cast
 
@@ -234,12 +234,12 @@ async def lossy(
     pair: Replicated, client: AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Callable[[Awaitable[T]], Awaitable[T]]]:
     """Do something of which the replica does not get the first try, and takes the master's place before the next."""
-    original = durability_module.execute_packed
+    original = durability_module.execute_together
     is_over = False
 
-    async def first_try_is_lost(client: AsyncClient, commands: Sequence[Command]) -> list[Any]:
+    async def first_try_is_lost(client: AsyncClient, *commands: Command) -> list[Any]:
         nonlocal is_over
-        replies = await original(client, commands)
+        replies = await original(client, *commands)
         if not is_over:
             is_over = True
             pair.fail_over()
@@ -248,7 +248,7 @@ async def lossy(
 
     async def lossy(action: Awaitable[T]) -> T:
         pair.leave_behind()
-        monkeypatch.setattr(durability_module, "execute_packed", first_try_is_lost)
+        monkeypatch.setattr(durability_module, "execute_together", first_try_is_lost)
         result = await asyncio.wait_for(asyncio.ensure_future(action), 20)
         assert is_over
         return result

@@ -86,6 +86,10 @@ class NodeClient(redis.asyncio.Redis):
         finally:
             await pool.release(connection)
 
+    async def execute_together(self, commands: Sequence[Command]) -> list[Any]:
+        """The same: there is one server, and one write goes over one connection."""
+        return await self.execute_packed(commands)
+
     async def aclose(self, close_connection_pool: bool | None = None) -> None:  # noqa: FBT001 (redis-py's signature)
         await super().aclose(close_connection_pool)
         if self.closing:
