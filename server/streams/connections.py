@@ -49,6 +49,7 @@ class AsyncClient(Protocol):
 
     async def execute_command(self, *command: Any) -> Any: ...
     async def execute_packed(self, commands: Sequence[Command]) -> list[Any]: ...
+    async def execute_together(self, commands: Sequence[Command]) -> list[Any]: ...
     def pipeline(self, *, transaction: bool) -> AsyncPipeline: ...
     async def aclose(self) -> None: ...
 
@@ -112,6 +113,18 @@ async def each_node(client: AsyncClient) -> list[AsyncClient]:
         raise unavailable(error) from error
 
 
+async def name_of(node: AsyncClient) -> str:
+    """Where the server that answers listens, by its own account: an address, or the path of a socket.
+
+    Raises `LogUnavailable`.
+    """
+    told: Any = await execute(node, "CLIENT", "INFO")
+    words = (told.decode(errors="replace") if isinstance(told, bytes) else str(told)).split()
+    found = next((word.removeprefix("laddr=") for word in words if word.startswith("laddr=")), "")
+    # A path comes as if it were an address with the port 0, by Valkey as if it were one of IPv6.
+    return found.strip("[]").partition(":0")[0] if "/" in found else found
+
+
 async def probe_writes(client: AsyncClient) -> None:
     """Ask each server whether it takes writes. Raises `LogUnavailable` if one does not, or does not answer.
 
@@ -170,8 +183,20 @@ async def execute_packed(client: AsyncClient, commands: Sequence[Command]) -> li
 
     Not for commands that one of the others can make fail: a single refusal raises.
     """
+    return await _packed(client.execute_packed(commands))
+
+
+async def execute_together(client: AsyncClient, *commands: Command) -> list[Any]:
+    """Send a command, and what has no key and goes over the very connection behind it, as WAIT has to.
+
+    Replies come as they are on the wire. Raises `LogUnavailable`.
+    """
+    return await _packed(client.execute_together(commands))
+
+
+async def _packed(answer: Awaitable[list[Any]]) -> list[Any]:
     try:
-        replies = await _answer(client.execute_packed(commands))
+        replies = await _answer(answer)
     except (RedisError, OSError, hiredis.HiredisError) as error:
         raise unavailable(error) from error
     for reply in replies:
@@ -220,13 +245,14 @@ def run_many_sync(client: SyncClient, given: Sequence[Call[T]]) -> list[T | LogU
     """
     replies = _pipelined(client, [("EVALSHA", call.script.sha, *call.tail()) for call in given])
     unknown = [place for place, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
-    if unknown:  # each script is sent whole once; what follows in the same trip finds it known
-        sent: set[str] = set()
+    if unknown:  # each script is sent whole once to each node; what follows in the same trip finds it known
+        sent: set[tuple[str, object]] = set()
         commands: list[tuple[Any, ...]] = []
         for call in [given[place] for place in unknown]:
-            script, is_known = call.script, call.script.sha in sent
-            commands.append((("EVALSHA", script.sha) if is_known else ("EVAL", script.text)) + call.tail())
-            sent.add(script.sha)
+            script = call.script
+            there = (script.sha, client.owner_of(call.keys[0]) if isinstance(client, SyncClusterClient) else None)
+            commands.append((("EVALSHA", script.sha) if there in sent else ("EVAL", script.text)) + call.tail())
+            sent.add(there)
         for place, reply in zip(unknown, _pipelined(client, commands), strict=True):
             replies[place] = reply
     return [

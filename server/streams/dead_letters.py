@@ -7,7 +7,6 @@ there once. What the index names and the record does not confirm is taken off wh
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from time import time
 from typing import Any, Final
 
@@ -16,21 +15,13 @@ from server.streams.calls import Lifetimes
 from server.streams.connections import AsyncClient, execute, execute_many, run
 from server.streams.errors import Unknown
 from server.streams.keys import Keys
+from server.streams.listing import Listing, Page
 from server.streams.names import parse_task_id
 from server.streams.records import TaskRecord, rfc3339
 from server.streams.tasks import TaskStore
 
 #: Beyond, somebody has stopped looking: the oldest are still tasks, but in no list.
 _MOST: Final = 10_000
-_PAGE: Final = 100
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetterPage:
-    """Dead letters, newest first, and where the next page begins (None at the end)."""
-
-    records: list[TaskRecord]
-    next_cursor: str | None
 
 
 class DeadLetters:
@@ -41,6 +32,7 @@ class DeadLetters:
         self._keys = keys
         self._store = store
         self._lifetimes = lifetimes
+        self._listing = Listing(client, keys.dead_index, store.find_many, is_stale=_is_no_dead_letter)
 
     async def add(self, task_id: str) -> None:
         """Make a task findable that was ended as a dead letter. May be repeated."""
@@ -62,30 +54,9 @@ class DeadLetters:
             )
         return record
 
-    async def list(self, *, limit: int, cursor: str | None = None) -> DeadLetterPage:
+    async def list(self, *, limit: int, cursor: str | None = None) -> Page:
         """A page, newest first. `cursor` is a page's `next_cursor`, passed back as it came."""
-        found: list[TaskRecord] = []
-        highest, _, after = cursor.partition("-") if cursor else ("+inf", "", "")
-        offset, place = 0, None
-        while True:
-            rows = await self._rows(highest, offset)
-            records = await self._store.find_many([task_id for task_id, _ in rows])
-            kept = 0
-            for (task_id, score), record in zip(rows, records, strict=True):
-                if record is None or not record.is_dead_letter:
-                    await execute(self._client, "ZREM", self._keys.dead_index, task_id)
-                    continue
-                kept += 1
-                # Equal scores come in reverse order of ids, so those at or above the cursor's were on the last page.
-                if after and score == highest and task_id >= after:
-                    continue
-                if len(found) == limit:
-                    return DeadLetterPage(found, place)
-                found.append(record)
-                place = f"{score}-{task_id}"
-            if len(rows) < _PAGE:
-                return DeadLetterPage(found, None)
-            offset += kept
+        return await self._listing.page(limit=limit, cursor=cursor)
 
     async def retry(self, task_id: str) -> TaskRecord:
         """Run the task again, from its beginning and with all its attempts. Raises `Unknown`.
@@ -104,10 +75,9 @@ class DeadLetters:
         await run(self._client, calls.discard(self._keys, task_id, lifetimes=self._lifetimes))
         await execute(self._client, "ZREM", self._keys.dead_index, task_id)
 
-    async def _rows(self, highest: str, offset: int) -> list[tuple[str, str]]:
-        command = ("ZREVRANGEBYSCORE", self._keys.dead_index, highest, "-inf", "WITHSCORES", "LIMIT", offset, _PAGE)
-        raw: Any = await execute(self._client, *command)
-        return [(member.decode(), f"{float(score):.0f}") for member, score in raw]
+
+def _is_no_dead_letter(record: TaskRecord | None) -> bool:
+    return record is None or not record.is_dead_letter
 
 
 def summary(record: TaskRecord) -> dict[str, Any]:

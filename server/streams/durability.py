@@ -16,21 +16,30 @@ Theory of operation
 3. WAIT does not undo anything. What no replica has yet stands in the log and readers have seen it; its writer does not
    count it as stored, keeps it, and waits again. A failover that loses it is repaired as any other loss.
 4. A master that was demoted refuses to wait. Its connection is given up; whoever was under way on it asks anew.
+5. Whoever asked over HTTP is not held for ever (`WAITS`). Between two of its waits a failover may lose what the first
+   try wrote. So each try is a call of its own, made anew, and only the answer of the try that was waited for counts:
+
+       try 1   publish - "stored 7-4"; WAIT - "0 replicas"        the master dies, and 7-4 with it
+       try 2   publish - "stored 9-0"; WAIT - "1 replica"         the publisher is told 9-0, never 7-4
+6. In a Cluster each node has replicas and a file of its own. A wait goes to the node that ran the call, so whoever
+   writes to two slots waits at both: of the one it says nothing for the other.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Any, Final, cast
 
 from server.streams.calls import Call, T
-from server.streams.connections import AsyncClient, Command, execute_packed
-from server.streams.errors import LogUnavailable
+from server.streams.connections import AsyncClient, Command, execute, execute_together
+from server.streams.errors import LogUnavailable, NotDurable
 
 #: Of one wait. Below the patience of every connection, which takes a longer silence for the death of the server.
 WAIT_MS: Final = 1000
-#: Waits before whoever asked over HTTP is told that the outcome is unknown.
-_WAITS: Final = 5
+#: Waits before whoever asked over HTTP is told that it is not safe yet: about the patience of a person, and below that
+#: of proxies and clients, who would be told nothing.
+WAITS: Final = 5
 
 
 class Durability(StrEnum):
@@ -66,25 +75,56 @@ class Durability(StrEnum):
         return "No replica has confirmed them yet (REPRISE_DURABILITY=replicated). Look at the replicas."
 
 
-async def run_durably(client: AsyncClient, call: Call[T], durability: Durability) -> T:
-    """Run a script and return what its reply means, once what it wrote is as safe as asked for.
+async def run_durably(
+    client: AsyncClient,
+    build: Callable[[], Call[T]],
+    durability: Durability,
+    *,
+    heard: Callable[[T], None] | None = None,
+) -> T:
+    """Run a script and return what its last reply means, once what it wrote is as safe as asked for.
 
-    It may be run again meanwhile: only for calls that take effect once, and write something each time.
+    It is built and run again meanwhile: only for calls that take effect once, and write something each time. `heard`
+    is told of each reply, also of those that are not safe; it raises where nothing was written, so that nothing is
+    waited for.
 
-    Raises `LogUnavailable` where that does not come about: what was written stands, and may be lost in a failover.
+    Raises `NotDurable` where that does not come about in time: what was written may be lost in a failover.
     """
     wait = durability.wait
     if wait is None:
         raise ValueError("With `fast` there is nothing to wait for: use `connections.run`.")
+    for _ in range(WAITS):
+        call = build()
+        raw, waited = await _run_and_wait(client, call, wait)
+        reply = call.parse(raw)
+        if heard:
+            heard(reply)
+        if durability.is_reached(waited):
+            return reply
+    raise _not_safe(durability)
+
+
+async def execute_durably(client: AsyncClient, command: Command, durability: Durability) -> None:
+    """The same for a command that writes each time it is sent, whether that changes anything or not."""
+    wait = durability.wait
+    for _ in range(WAITS if wait else 0):
+        _, waited = await execute_together(client, command, wait or ())
+        if durability.is_reached(waited):
+            return
+    if wait is not None:
+        raise _not_safe(durability)
+    await execute(client, *command)
+
+
+def _not_safe(durability: Durability) -> NotDurable:
+    return NotDurable(f"What was written may be lost still. {durability.missing}")
+
+
+async def _run_and_wait(client: AsyncClient, call: Call[Any], wait: Command) -> list[Any]:
+    # Which connection the pool gives is not known, and a wait is for its own writes only: both go in one write.
     try:
-        reply, waited = await execute_packed(client, [("EVALSHA", call.script.sha, *call.tail()), wait])
+        return await execute_together(client, ("EVALSHA", call.script.sha, *call.tail()), wait)
     except LogUnavailable as error:
         if error.code != "NOSCRIPT":
             raise
-        reply, waited = await execute_packed(client, [("EVAL", call.script.text, *call.tail()), wait])
-    for _ in range(_WAITS):
-        if durability.is_reached(waited):
-            return call.parse(reply)
-        # The same call again, for which connection the pool gives is not known, and a wait is for its own writes only.
-        _, waited = await execute_packed(client, [("EVALSHA", call.script.sha, *call.tail()), wait])
-    raise LogUnavailable(f"What was written may be lost still. {durability.missing}")
+        return await execute_together(client, ("EVAL", call.script.text, *call.tail()), wait)

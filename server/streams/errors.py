@@ -52,3 +52,10 @@ class LogRefused(LogUnavailable):
 
     Whoever waits for Redis to come back must not wait for this; the message says what to mend.
     """
+
+
+class NotDurable(LogUnavailable):
+    """Redis's: what was sent took effect, but is not as durable as asked for, so a failover may lose it still.
+
+    Asking again is safe, as after any `LogUnavailable`; it has been waited for already, so not at once.
+    """

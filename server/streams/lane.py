@@ -21,8 +21,10 @@ Theory of operation
 6. A lane is one connection to one node. With several nodes each has its lane, and a writer enlists with its stream's
    (`lanes`). What this node refuses because the stream is elsewhere did not run, and goes on in the lane of that one.
 7. Where more than the master's memory is asked for (`durability`), a trip ends with a wait for it, and nobody hears an
-   answer before that is reached: it is waited for again, and nothing else is sent meanwhile. If the connection breaks
-   first everything of the trip is unknown, whatever came of it already; so it is if that server can wait for nothing.
+   answer before that is reached: it is waited for again, and nothing else is sent meanwhile. Only whose call was
+   refused hears so at once: it did nothing, and what is done elsewhere, or never, need not wait for a replica of this
+   node. If the connection breaks first everything of the trip is unknown, whatever came of it already; so it is if that
+   server can wait for nothing.
 8. A Redis that refuses (memory or disk full, a master that was demoted) refuses everybody. The lane says so once, and
    once more when it is over; each writer tries again by itself.
 """
@@ -235,7 +237,7 @@ class Lane:
         """The end of a trip with a wait in it, unless that has to be made again."""
         *answers, waited = replies
         connection = self._connection
-        if self._durability.is_reached(waited) or all(isinstance(each, LogUnavailable) for each in answers):
+        if self._durability.is_reached(waited) or not self._is_anything_done(answers):
             self._end(answers)
         elif connection is None or isinstance(waited, LogUnavailable):
             # Some of it may be in the log, and safe nowhere else: as good as never answered.
@@ -244,8 +246,25 @@ class Lane:
             self._end([unknown] * len(answers))
         else:
             self._say(self._durability.missing)
+            done = self._tell_who_was_refused(answers)
             connection.add(self._wait or ())
-            connection.go(lambda again: self._end_if_safe([*answers, *again]))
+            connection.go(lambda again: self._end_if_safe([*done, *again]))
+
+    def _is_anything_done(self, answers: list[Any]) -> bool:
+        pairs = zip(self._under_way, answers, strict=True)
+        return any(sent is not None and not isinstance(answer, LogUnavailable) for sent, answer in pairs)
+
+    def _tell_who_was_refused(self, answers: list[Any]) -> list[Any]:
+        """Let go of calls that did nothing: no wait makes that safer. Returns the answers to the others."""
+        under_way, self._under_way = self._under_way, []
+        done: list[Any] = []
+        for sent, answer in zip(under_way, answers, strict=True):
+            if isinstance(answer, LogUnavailable):
+                self._tell(sent, answer, is_lost=False)
+            else:
+                self._under_way.append(sent)
+                done.append(answer)
+        return done
 
     def _end(self, replies: list[Any]) -> None:
         under_way, self._under_way = self._under_way, []
@@ -255,20 +274,23 @@ class Lane:
         elif not self._is_closed:
             self._say(f"The connection was lost with {len(under_way)} under way. {replies[-1]}")
         for sent, reply in zip(under_way, replies, strict=True):
-            if sent is None:
-                continue
-            source, call, way = sent
-            if isinstance(reply, ScriptMissing) and not is_lost:
-                self._unknown_scripts.add(call.script.sha)
-                self._again.append(sent)
-            elif isinstance(reply, LogUnavailable):
-                # One that was sent here by another node and is sent on again waits: the nodes do not agree yet.
-                if way is not Way.OWN or not isinstance(reply, Redirected) or not self._on_redirect(*sent[:2], reply):
-                    source.failed(reply)
-            else:
-                self._hand_over(source, call, reply)
+            self._tell(sent, reply, is_lost=is_lost)
         if self._waiting or self._again:
             self._plan(hurry=bool(self._again))
+
+    def _tell(self, sent: tuple[Source, Call[Any], Way] | None, reply: Any, *, is_lost: bool) -> None:
+        if sent is None:
+            return
+        source, call, way = sent
+        if isinstance(reply, ScriptMissing) and not is_lost:
+            self._unknown_scripts.add(call.script.sha)
+            self._again.append(sent)
+        elif isinstance(reply, LogUnavailable):
+            # One that was sent here by another node and is sent on again waits: the nodes do not agree yet.
+            if way is not Way.OWN or not isinstance(reply, Redirected) or not self._on_redirect(*sent[:2], reply):
+                source.failed(reply)
+        else:
+            self._hand_over(source, call, reply)
 
     def _tell_of_refusals(self, replies: list[Any]) -> None:
         refusals = [each for each in replies if isinstance(each, LogUnavailable) and not _is_of_one(each)]

@@ -15,7 +15,7 @@ from server.streams.calls import Call, Lifetimes, Reply, Snapshot
 from server.streams.connections import AsyncClient, cluster_of, execute_many, execute_packed, probe_writes, run
 from server.streams.contact import write_probe
 from server.streams.durability import Durability, run_durably
-from server.streams.errors import Conflict, LogRefused, LogUnavailable, StreamClosed, StreamsError
+from server.streams.errors import Conflict, LogRefused, LogUnavailable, NotDurable, StreamClosed, StreamsError
 from server.streams.event import Draft
 from server.streams.ids import ORIGIN, EventId
 from server.streams.jitter import jitter
@@ -108,10 +108,11 @@ class Log:
         """Append to a shared stream and return the ids, once they are as durable as this installation wants it.
 
         `token_ms`: how long the token of the caller is remembered. `may_be_lost`: for what nobody waits for.
-        Raises `Conflict` if the stream is closed or the token was used with other events, `LogUnavailable` if Redis
-        stayed away; asking again with the same token is safe then.
+        Raises `Conflict` if the stream is closed or the token was used with other events, `NotDurable` if they are
+        stored and nothing more, `LogUnavailable` if Redis stayed away; asking again with the same token is safe then.
         """
         sent = token or secrets.token_hex(8)
+        ids: list[EventId] = []
 
         def build() -> Call[Reply]:
             return calls.publish(
@@ -128,11 +129,16 @@ class Log:
                 max_bytes=self._max_bytes,
             )
 
-        durability = Durability.FAST if may_be_lost else self._durability
-        reply = await self._until_answered(build, durability)
-        first = _accepted(stream, reply)
-        ids = [EventId(first.generation, first.sequence + offset) for offset in range(len(drafts))]
-        self._remember(stream, ids[-1])
+        def heard(reply: Reply) -> None:
+            nonlocal ids
+            first = _accepted(stream, reply)
+            ids = [EventId(first.generation, first.sequence + offset) for offset in range(len(drafts))]
+
+        try:
+            await self._until_answered(build, Durability.FAST if may_be_lost else self._durability, heard)
+        finally:
+            if ids:  # also if they are not safe: readers may have seen them, and are told of a loss by the next event
+                self._remember(stream, ids[-1])
         return ids
 
     def _remember(self, stream: str, last: EventId) -> None:
@@ -141,19 +147,23 @@ class Log:
         if len(self._known) > _MOST_KNOWN:
             del self._known[next(iter(self._known))]
 
-    async def _until_answered(self, build: Callable[[], Call[Reply]], durability: Durability) -> Reply:
+    async def _until_answered(
+        self, build: Callable[[], Call[Reply]], durability: Durability, heard: Callable[[Reply], None]
+    ) -> None:
+        """Run the call until it is answered; `heard` is told of each answer, the last of which counts."""
         for attempt in range(1, _TRIES + 1):
             try:
-                if durability.wait is not None:
-                    return await run_durably(self._client, build(), durability)
-                return await run(self._client, build())
-            except LogRefused:
+                if durability.wait is None:
+                    heard(await run(self._client, build()))
+                else:
+                    await run_durably(self._client, build, durability, heard=heard)
+                return
+            except (LogRefused, NotDurable):
                 raise
             except LogUnavailable:
                 if attempt == _TRIES:
                     raise
                 await asyncio.sleep(jitter.uniform(0.5, 1) * 0.05 * 2**attempt)
-        raise AssertionError
 
 
 def _accepted(stream: str, reply: Reply) -> EventId:

@@ -1,19 +1,19 @@
 """Whether a Redis can be trusted with logs: asked when a process starts, and again until it can.
 
 Some settings break promises silently: an eviction policy removes whole logs, a replica answers with the past. Those are
-refused with a sentence that says what to change; what only costs durability is a warning, unless REPRISE_DURABILITY
-asks for more than this Redis can do. Source: INFO, CONFIG GET.
+refused with a sentence that says which server it is about and what to change; what only costs durability is a warning,
+unless REPRISE_DURABILITY asks for more than this Redis can do. Source: INFO, CONFIG GET, CLIENT INFO.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
-from server.streams.connections import AsyncClient, cluster_of, each_node, execute
+from server.streams.connections import AsyncClient, cluster_of, each_node, execute, name_of
 from server.streams.durability import Durability
 from server.streams.errors import LogUnavailable
 
@@ -33,11 +33,31 @@ class Suitability:
 async def examine(client: AsyncClient, durability: Durability = Durability.FAST) -> Suitability:
     """Look at each server behind `client`. Raises `LogUnavailable` if one does not answer."""
     in_cluster = cluster_of(client) is not None
-    found = [await _examine_node(node, durability, in_cluster=in_cluster) for node in await each_node(client)]
-    return Suitability(
-        tuple(dict.fromkeys(sentence for each in found for sentence in each.refusals)),
-        tuple(dict.fromkeys(sentence for each in found for sentence in each.warnings)),
+    refusals: list[tuple[str, str]] = []
+    warnings: list[tuple[str, str]] = []
+    for node in await each_node(client):
+        found = await _examine_node(node, durability, in_cluster=in_cluster)
+        name = await _name(node) if found.refusals or found.warnings else ""
+        refusals.extend((name, sentence) for sentence in found.refusals)
+        warnings.extend((name, sentence) for sentence in found.warnings)
+    return Suitability(_with_names(refusals), _with_names(warnings))
+
+
+def _with_names(found: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+    """Each sentence once, with the servers of which it is true: a Cluster has several, and Sentinel leads anywhere."""
+    names: dict[str, list[str]] = {}
+    for name, sentence in found:
+        names.setdefault(sentence, []).append(name)
+    return tuple(
+        f"{' and '.join(known)}: {sentence}" if (known := [each for each in where if each]) else sentence
+        for sentence, where in names.items()
     )
+
+
+async def _name(node: AsyncClient) -> str:
+    with suppress(LogUnavailable):  # an ACL forbids it, or a proxy is in between
+        return await name_of(node)
+    return ""
 
 
 async def _examine_node(client: AsyncClient, durability: Durability, *, in_cluster: bool) -> Suitability:
@@ -74,7 +94,6 @@ def judge(
             _about_role(info),
             None if in_cluster else _about_cluster(info),
             _about_eviction(info),
-            _about_durability_in_cluster(durability) if in_cluster else None,
             _about_durability(info, durability, appendfsync),
         )
         if sentence is not None
@@ -134,16 +153,6 @@ def _about_durability(info: Mapping[str, Any], durability: Durability, appendfsy
             f"{asked}, and this Redis leaves syncing to the system. Set 'appendfsync everysec' or 'always', {way_out}."
         )
     return None
-
-
-def _about_durability_in_cluster(durability: Durability) -> str | None:
-    if durability is Durability.FAST:
-        return None
-    # A wait counts for the writes of its own connection, and a call may be sent on from node to node.
-    return (
-        f"REPRISE_DURABILITY is {durability.value!r}, which Reprise cannot promise in a Cluster yet. "
-        "Set REPRISE_DURABILITY=fast."
-    )
 
 
 def _numbers(version: str) -> tuple[int, ...]:

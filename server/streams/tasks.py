@@ -9,81 +9,28 @@ from __future__ import annotations
 import base64
 import hashlib
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from time import time
 from typing import Any, Final
 
 from server.streams import calls
 from server.streams.announcements import Announcer
-from server.streams.calls import Ending, Lifetimes, Reply
-from server.streams.connections import AsyncClient, execute, execute_many, run
+from server.streams.calls import Call, Created, Ending, Lifetimes, Reply, T
+from server.streams.connections import AsyncClient, cluster_of, execute, execute_many, run
 from server.streams.delayed import postpone, withdraw
-from server.streams.durability import Durability, run_durably
+from server.streams.durability import Durability, execute_durably, run_durably
 from server.streams.errors import Conflict, Unknown
-from server.streams.event import CANCELLED, encode_json
+from server.streams.event import CANCELLED
 from server.streams.keys import Keys
+from server.streams.listing import Listing, Page
 from server.streams.names import parse_task_id, task_stream
+from server.streams.new_task import NewTask
 from server.streams.ready import enqueue, enqueue_early
 from server.streams.records import Status, TaskRecord
-from server.streams.registry import TaskType
 from server.streams.unique import UniqueKeys
 
-#: Decided by a task's type, not by who asks for the task.
-_POLICY: Final = frozenset({"max_attempts", "on_worker_lost", "on_disconnect"})
 _LISTED_TASKS: Final = 10_000
-_PAGE: Final = 100
-
-
-@dataclass(frozen=True, slots=True)
-class NewTask:
-    """What a task is created from; the input has been validated."""
-
-    type: str
-    input: dict[str, Any]
-    title: str | None = None
-    queue: str = "default"
-    #: Whether that is the queue of its type, and not the caller's choice.
-    has_types_queue: bool = False
-    max_attempts: int = 3
-    #: Whether workers may run it at once.
-    execute: bool = True
-    #: The rest of its type's policy that others than its worker have to know; see `TaskType`.
-    on_worker_lost: str = "retry"
-    on_disconnect: str = "continue"
-    #: When it may begin: so long from now by Redis' clock, or not before a moment, ms since epoch. One of them at most.
-    delay_ms: int = 0
-    not_before_ms: int = 0
-    #: While it has not ended, another task of its type with this key is this task.
-    unique_key: str | None = None
-
-    @classmethod
-    def of(
-        cls, task_type: TaskType, input: dict[str, Any], *, max_attempts: int, queue: str | None = None, **given: Any
-    ) -> NewTask:
-        """A task of this type, with its policy; `max_attempts` is for a type that does not say.
-
-        `queue` is the caller's choice, if there is one.
-        """
-        return cls(
-            task_type.name,
-            input,
-            queue=queue or task_type.queue,
-            has_types_queue=queue is None,
-            max_attempts=task_type.max_attempts or max_attempts,
-            on_worker_lost=task_type.on_worker_lost,
-            on_disconnect=task_type.on_disconnect,
-            **given,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class TaskPage:
-    """Tasks, newest first, and where the next page begins (None at the end)."""
-
-    tasks: list[TaskRecord]
-    next_cursor: str | None
 
 
 class TaskStore:
@@ -109,6 +56,7 @@ class TaskStore:
         self._lifetimes = lifetimes
         self._may_judge_expired = may_judge_expired
         self._durability = durability
+        self._listing = Listing(client, keys.tasks_index, self.find_many)
         self._unique = UniqueKeys(client, keys, self.find, lifetimes=lifetimes)
 
     async def create(self, new: NewTask, *, idempotency_key: str | None = None) -> TaskRecord:
@@ -118,12 +66,14 @@ class TaskStore:
         Raises `Conflict` if the idempotency key came with another request before, or its task was deleted.
         """
         task_id = _derived_id(idempotency_key) if idempotency_key else _random_id()
-        body = _hash_of(new)
+        body = new.hash()
         # A request that is repeated gets its first answer, although its task may have ended.
         if new.unique_key is None or (idempotency_key and await self.find(task_id)):
             return await self._create(task_id, new, body)
         while True:
-            holder = await self._unique.take(new.type, new.unique_key, task_id, body=body, delay_ms=_delay_of(new))
+            holder = await self._unique.take(
+                new.type, new.unique_key, task_id, body=body, delay_ms=new.delay_at_least_ms()
+            )
             if holder.record is None:
                 try:
                     return await self._create(holder.task_id, new, holder.body)
@@ -136,14 +86,41 @@ class TaskStore:
                     await self._start(holder.record, rerun_of=holder.record.attempt)
             else:
                 await self._queue_unless_queued(holder.record)
-                return holder.record
+                if await self._is_kept(holder.record):
+                    return holder.record
 
-    async def _make_safe(self, record: TaskRecord) -> None:
-        """Wait until everything written to the record is as durable as asked for."""
+    async def _is_kept(self, record: TaskRecord) -> bool:
+        """Wait until a record that others wrote is as durable as asked for; False if a failover has lost it."""
+        # Any write does; this one says what stands there already, and brings nothing into being.
+        call = calls.amend(self._keys, record.id, {"type": record.type})
+        is_kept = True
+
+        def heard(reply: Reply) -> None:
+            nonlocal is_kept
+            is_kept = reply.outcome == "amended"
+
         if self._durability.wait is not None:
-            # Any write does; this one says what stands there already, and brings nothing into being.
-            call = calls.amend(self._keys, record.id, {"type": record.type})
-            await run_durably(self._client, call, self._durability)
+            await run_durably(self._client, lambda: call, self._durability, heard=heard)
+        return is_kept
+
+    async def _run(self, build: Callable[[], Call[T]], check: Callable[[T], object]) -> list[T]:
+        """Run a script of a record until what it wrote is as durable as asked for; the answers of all tries.
+
+        The last one is what counts, and an earlier one may have been "done" where the last is "done already". `check`
+        raises where nothing was done, nor was before.
+        """
+        if self._durability.wait is None:
+            answer = await run(self._client, build())
+            check(answer)
+            return [answer]
+        answers: list[T] = []
+
+        def heard(answer: T) -> None:
+            check(answer)
+            answers.append(answer)
+
+        await run_durably(self._client, build, self._durability, heard=heard)
+        return answers
 
     async def _create(self, task_id: str, new: NewTask, body: str) -> TaskRecord:
         await self._index(task_id)
@@ -151,28 +128,25 @@ class TaskStore:
             self._keys,
             task_id,
             body=body,
-            values=_values(new),
+            values=new.values(),
             lifetimes=self._lifetimes,
             delay_ms=new.delay_ms,
             not_before_ms=new.not_before_ms,
         )
-        created = await run(self._client, call)
-        if created.record is None:
-            raise Conflict("This Idempotency-Key was used with another request. Use a new key for a new request.")
-        record = created.record
-        if record.status is Status.DELETED:
-            raise Conflict("The task made with this Idempotency-Key was deleted. Use a new key for a new task.")
+        answers = await self._run(lambda: call, _record_of)
+        record = _record_of(answers[-1])
+        if len(answers) > 1:  # what lost the record lost the index entry too
+            await self._index(task_id)
         await self._queue_unless_queued(record)
-        if created.outcome == "created":
+        if any(each.outcome == "created" for each in answers):
             await self._announcer.created(record)
-        await self._make_safe(record)
         return record
 
     async def get(self, task_id: str) -> TaskRecord:
         """The task. Raises `Unknown`."""
         record = await self.find(parse_task_id(task_id))
         if record is None or record.status is Status.DELETED:
-            raise Unknown(f"There is no task {task_id!r}. It may have been deleted, or its record has expired.")
+            raise _unknown(task_id)
         return record
 
     async def find(self, task_id: str) -> TaskRecord | None:
@@ -211,30 +185,44 @@ class TaskStore:
         await self._index(task_id, only_unfinished=True)
         end = record.values.get("last_id", "") if rerun_of is not None else ""
         call = calls.start(self._keys, task_id, rerun_of=rerun_of, lifetimes=self._lifetimes, end=end)
-        reply = await run(self._client, call)
+
+        def check(reply: Reply) -> None:
+            if reply.outcome == "missing":
+                raise _unknown(task_id)
+
+        answers = await self._run(lambda: call, check)
+        if len(answers) > 1:
+            await self._index(task_id, only_unfinished=True)
         record = await self.get(task_id)
-        if reply.outcome == "started":
+        if any(each.outcome == "started" for each in answers):
             await execute(self._client, "ZREM", self._keys.dead_index, task_id)
             await enqueue_early(self._client, self._keys, record)
             await self._announcer.updated(record, to_system=True)
-        await self._make_safe(record)
         return record
 
     async def cancel(self, task_id: str) -> TaskRecord:
         """Ask for the end of a task: at once where no worker runs it. An ended one stays as it is. Raises `Unknown`."""
+        parse_task_id(task_id)
         ending = Ending(Status.CANCELLED.value, CANCELLED, "{}")
-        reply = await self.settle(parse_task_id(task_id), ending, mode="cancel")
+
+        def check(reply: Reply) -> None:
+            if reply.outcome == "missing":
+                raise _unknown(task_id)
+
+        answers = await self._run(lambda: self._settling(task_id, ending, mode="cancel"), check)
         record = await self.get(task_id)
-        if reply.outcome == "settled":
+        if any(each.outcome == "settled" for each in answers):
             await self._announcer.updated(record, to_system=True)
             if record.not_before_ms:
                 await withdraw(self._client, self._keys, record)
-        await self._make_safe(record)
         return record
 
     async def settle(self, task_id: str, ending: Ending, *, mode: str) -> Reply:
         """End a task that has no living writer (see `calls.settle`)."""
-        call = calls.settle(
+        return await run(self._client, self._settling(task_id, ending, mode=mode))
+
+    def _settling(self, task_id: str, ending: Ending, *, mode: str) -> Call[Reply]:
+        return calls.settle(
             self._keys,
             task_id,
             ending,
@@ -243,7 +231,6 @@ class TaskStore:
             lifetimes=self._lifetimes,
             may_judge_expired=self._may_judge_expired(),
         )
-        return await run(self._client, call)
 
     async def expire(self, task_id: str) -> str:
         """End a task whose lease has run out, if it must not be tried again; returns the outcome (`calls.expire`)."""
@@ -272,24 +259,21 @@ class TaskStore:
 
     async def list(
         self, *, status: Status | None, task_type: str | None, limit: int, cursor: str | None = None
-    ) -> TaskPage:
+    ) -> Page:
         """A page of tasks, newest first. `cursor` is a page's `next_cursor`, passed back as it came."""
-        found: list[TaskRecord] = []
-        after: str | None = None
-        async for score, record in self._newest(cursor):
-            if (status is None or record.status is status) and (task_type is None or record.type == task_type):
-                if len(found) == limit:
-                    return TaskPage(found, after)
-                found.append(record)
-                after = f"{score:.0f}-{record.id}"
-        return TaskPage(found, None)
+
+        def is_wanted(record: TaskRecord) -> bool:
+            is_kind = (status is None or record.status is status) and (task_type is None or record.type == task_type)
+            return is_kind and record.status is not Status.DELETED
+
+        return await self._listing.page(limit=limit, cursor=cursor, is_wanted=is_wanted)
 
     async def unfinished(self, *, limit: int, offset: int) -> list[tuple[str, float]]:
         """Ids in the index of unfinished tasks, oldest first, with the time of their entry in seconds."""
         raw: Any = await execute(
             self._client, "ZRANGE", self._keys.unfinished_index, offset, offset + limit - 1, "WITHSCORES"
         )
-        return [(task_id.decode(), score / 1000) for task_id, score in _scored(raw)]
+        return [(task_id.decode(), float(score) / 1000) for task_id, score in raw]
 
     async def forget_unfinished(self, task_id: str) -> None:
         """Take a task off the index of unfinished ones: it has ended."""
@@ -297,7 +281,7 @@ class TaskStore:
 
     async def restore_index(self, task_id: str) -> None:
         """Put a running task back on the indexes, after Redis lost them."""
-        await self._index(task_id)
+        await self._index(task_id, is_promised=False)
 
     async def keep_waiting(self, record: TaskRecord) -> None:
         """Keep a task that waits for a worker from expiring, and what it has emitted so far."""
@@ -331,71 +315,31 @@ class TaskStore:
         else:
             await enqueue(self._client, self._keys, record)
 
-    async def _index(self, task_id: str, *, only_unfinished: bool = False) -> None:
+    async def _index(self, task_id: str, *, only_unfinished: bool = False, is_promised: bool = True) -> None:
         # Before the record: a record without an index entry would never be found by the reaper.
         now = int(time() * 1000)
-        await execute(self._client, "ZADD", self._keys.unfinished_index, "NX", now, task_id)
+        if is_promised and cluster_of(self._client) and self._durability.wait is not None:
+            # It lies at another node than the record, so waiting for that one says nothing of it. Without NX it is a
+            # write each time; that makes the entry younger, and nothing else.
+            await execute_durably(self._client, ("ZADD", self._keys.unfinished_index, now, task_id), self._durability)
+        else:
+            await execute(self._client, "ZADD", self._keys.unfinished_index, "NX", now, task_id)
         if not only_unfinished:
             await execute(self._client, "ZADD", self._keys.tasks_index, "NX", now, task_id)
             await execute(self._client, "ZREMRANGEBYRANK", self._keys.tasks_index, 0, -_LISTED_TASKS - 1)
 
-    async def _newest(self, cursor: str | None) -> AsyncIterator[tuple[float, TaskRecord]]:
-        highest, _, after = cursor.partition("-") if cursor else ("+inf", "", "")
-        offset = 0
-        while True:
-            command = (
-                "ZREVRANGEBYSCORE",
-                self._keys.tasks_index,
-                highest,
-                "-inf",
-                "WITHSCORES",
-                "LIMIT",
-                offset,
-                _PAGE,
-            )
-            raw: Any = await execute(self._client, *command)
-            rows = _scored(raw)
-            records = await self.find_many([task_id.decode() for task_id, _ in rows])
-            for (raw_id, score), record in zip(rows, records, strict=True):
-                # Equal scores come in reverse order of ids, so those at or above the cursor's were on the last page.
-                if after and score == float(highest) and raw_id.decode() >= after:
-                    continue
-                if record and record.status is not Status.DELETED:
-                    yield score, record
-            if len(rows) < _PAGE:
-                return
-            offset += _PAGE
+
+def _unknown(task_id: str) -> Unknown:
+    return Unknown(f"There is no task {task_id!r}. It may have been deleted, or its record has expired.")
 
 
-def _values(new: NewTask) -> dict[str, str]:
-    return {
-        "type": new.type,
-        "title": new.title or new.type,
-        "input": encode_json(new.input, what="The input"),
-        "queue": new.queue,
-        "max_attempts": str(new.max_attempts),
-        "on_worker_lost": new.on_worker_lost,
-        "on_disconnect": new.on_disconnect,
-        "queued": "1" if new.execute else "0",
-    } | ({} if new.unique_key is None else {"unique_key": new.unique_key})
-
-
-def _hash_of(new: NewTask) -> str:
-    """What tells one request from another: what its caller asked for.
-
-    Not what its type decides: a worker that comes back with other defaults makes no other request of it.
-    """
-    asked = {name: value for name, value in _values(new).items() if name not in _POLICY}
-    if new.has_types_queue:
-        del asked["queue"]
-    if new.delay_ms or new.not_before_ms:
-        asked["begin"] = f"{new.delay_ms} {new.not_before_ms}"
-    return hashlib.sha256(encode_json(asked, what="The task").encode()).hexdigest()[:32]
-
-
-def _delay_of(new: NewTask) -> int:
-    """How long it waits at least, ms."""
-    return max(0, new.delay_ms, new.not_before_ms - int(time() * 1000))
+def _record_of(created: Created) -> TaskRecord:
+    """The record of a task that was asked for. Raises `Conflict`."""
+    if created.record is None:
+        raise Conflict("This Idempotency-Key was used with another request. Use a new key for a new request.")
+    if created.record.status is Status.DELETED:
+        raise Conflict("The task made with this Idempotency-Key was deleted. Use a new key for a new task.")
+    return created.record
 
 
 def _random_id() -> str:
@@ -408,8 +352,3 @@ def _derived_id(idempotency_key: str) -> str:
 
 def _id_text(raw: bytes) -> str:
     return base64.b32encode(raw).decode().lower()
-
-
-def _scored(raw: Any) -> list[tuple[bytes, float]]:
-    """Rows of a WITHSCORES reply."""
-    return [(member, float(score)) for member, score in raw]

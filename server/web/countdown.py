@@ -17,8 +17,8 @@ from server.streams.cursor import parse_composite
 from server.streams.errors import InvalidCursor, InvalidInput, LogUnavailable, Unknown
 from server.streams.ids import ORIGIN
 from server.streams.names import parse_task_id, task_of_stream, task_stream
+from server.streams.new_task import NewTask
 from server.streams.records import Status
-from server.streams.tasks import NewTask
 from server.web.cursors import cursor_text, start_of_parameters
 from server.web.follow import admit, answer, head_response, open_stream
 from server.web.problems import Problem, shown

@@ -20,7 +20,7 @@ async def list_dead_letters(request: WebRequest) -> Response:
     page = await request.state["dead_letters"].list(
         limit=limit_of(query.get("limit")), cursor=cursor_of(query.get("cursor"))
     )
-    return json_response({"dead_letters": [summary(each) for each in page.records], "next": page.next_cursor})
+    return json_response({"dead_letters": [summary(each) for each in page.tasks], "next": page.next_cursor})
 
 
 async def get_dead_letter(request: WebRequest) -> Response:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from server.streams.errors import InvalidInput
 from server.streams.names import parse_queue_name
-from server.streams.tasks import NewTask
+from server.streams.new_task import NewTask
 from server.web.inputs import check_input
 from server.web.problems import FieldError, invalid, shown
 from server.web.refusals import Busy

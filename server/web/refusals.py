@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from server.fanout.frames import retry_frame
-from server.streams.errors import Conflict, InvalidInput, LogRefused, LogUnavailable, TooLarge, Unknown
+from server.streams.errors import Conflict, InvalidInput, LogRefused, LogUnavailable, NotDurable, TooLarge, Unknown
 from server.web.event_stream import STREAM_HEADERS
 from server.web.problems import Problem, ProblemResponse, response_of, shown
 from server.web.requests import AnyRequest, is_event_source
@@ -75,13 +75,13 @@ def refuse(
     return response
 
 
-def busy_response(request: AnyRequest, reason: str) -> Response:
-    """The answer to a request that may succeed later."""
+def busy_response(request: AnyRequest, reason: str, **members: str) -> Response:
+    """The answer to a request that may succeed later. `members` are more of its problem document."""
     if is_event_source(request):
         return refuse(request, reason)
     refusals = cast("Refusals", request.state["refusals"])
     seconds = max(1, round(refusals.next_retry_ms() / 1000))
-    return ProblemResponse(503, reason, headers={"retry-after": str(seconds)})
+    return ProblemResponse(503, reason, headers={"retry-after": str(seconds)}, **members)
 
 
 async def _on_problem(request: AnyRequest, error: Exception) -> Response:
@@ -97,6 +97,16 @@ async def _on_unavailable(request: AnyRequest, error: Exception) -> Response:
     code = cast("LogUnavailable", error).code
     what = f"takes nothing at the moment ({code})" if code else "cannot be reached at the moment"
     return busy_response(request, f"The event log {what}. Try again shortly.")
+
+
+async def _on_not_durable(request: AnyRequest, error: Exception) -> Response:
+    """It has been waited for already, and by the code a client can tell it from a Redis that is away."""
+    _logger.warning("%s %s is not safe: %s", request.method, request.url.path, error)
+    reason = (
+        "What was asked for may be stored, but not as durably as it has to be here (REPRISE_DURABILITY): a failover "
+        "may still undo it. Ask again, with the same Idempotency-Key if there was one; then it is done once."
+    )
+    return busy_response(request, reason, code="not_durable")
 
 
 async def _on_refused(request: AnyRequest, error: Exception) -> Response:
@@ -143,6 +153,7 @@ EXCEPTION_HANDLERS: Final[dict[Any, _Handler]] = {
     Problem: _on_problem,
     Busy: _on_busy,
     LogUnavailable: _on_unavailable,
+    NotDurable: _on_not_durable,
     LogRefused: _on_refused,
     InvalidInput: _saying(400),
     TooLarge: _saying(413),

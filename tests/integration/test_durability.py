@@ -4,33 +4,40 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import pytest
 
+from server.streams import calls
 from server.streams import durability as durability_module
+from server.streams.announcements import Announcer
 from server.streams.bulk import open_bulk
-from server.streams.connections import AsyncClient, connect, execute
+from server.streams.connections import AsyncClient, Command, connect, execute
 from server.streams.durability import Durability
-from server.streams.errors import LogUnavailable
+from server.streams.errors import Conflict, LogRefused, NotDurable
 from server.streams.event import Draft
 from server.streams.keys import Keys
 from server.streams.lane import Lane
 from server.streams.log import Log
+from server.streams.records import Status, TaskRecord
 from server.streams.shared_writer import SharedWriter
+from server.streams.tasks import NewTask, TaskStore
 from server.streams.writer import StreamWriter
 from tests.support.log_hand import LIFETIMES, Hand
 from tests.support.redis_server import RedisServer
-from tests.support.replicated import Replicated, free_port
+from tests.support.replicated import Replicated, free_port, in_vain
 from tests.support.waiting import wait_until
+
+T = TypeVar("T")
 
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A wait that is in vain takes less time."""
+    """A wait that is in vain takes less time, and nobody gives up."""
     monkeypatch.setattr(durability_module, "WAIT_MS", 100)
+    monkeypatch.setattr(durability_module, "WAITS", 200)
 
 
 @pytest.fixture
@@ -92,6 +99,27 @@ async def test_a_writer_counts_as_stored_what_its_replica_has_and_says_that_it_w
     said = [each.message for each in caplog.records]
     assert [message[:12] for message in said] == ["Appends wait", "Appends go o"]
     assert "No replica has confirmed" in said[0]
+
+
+async def test_a_writer_that_is_refused_for_good_hears_so_while_others_wait_for_a_replica(
+    pair: Replicated, hand: Hand, lane: Lane, keys: Keys
+) -> None:
+    stored, refused = (
+        SharedWriter(lane, keys, stream, lifetimes=LIFETIMES, max_events=0, patience_seconds=60)
+        for stream in ("chat", "other")
+    )
+    await execute(hand.client, "SET", keys.log("other"), "no stream", "PX", 60_000)
+    pair.replica.pause()
+    for writer in (stored, refused):
+        writer.put(Draft("t", "1"))  # in one turn, so both go in one trip
+    storing = asyncio.ensure_future(stored.flush())
+    with pytest.raises(LogRefused, match="WRONGTYPE"):
+        await asyncio.wait_for(refused.flush(), 5)
+    assert not storing.done()
+    pair.replica.resume()
+    await asyncio.wait_for(storing, 5)
+    stored.close()
+    refused.close()
 
 
 async def test_what_was_flushed_is_there_after_a_failover(pair: Replicated, hand: Hand, lane: Lane, keys: Keys) -> None:
@@ -181,16 +209,176 @@ async def test_a_publisher_over_http_is_answered_once_a_replica_has_it(
 
 
 async def test_a_publish_that_no_replica_confirms_is_unknown_and_asking_again_stores_it_once(
+    pair: Replicated, client: AsyncClient, keys: Keys
+) -> None:
+    log = Log(client, keys, lifetimes=LIFETIMES, max_events=0, durability=Durability.REPLICATED)
+    await log.publish("chat", [Draft("t", "1")])
+    before = waits_made(pair)
+    pair.replica.pause()
+    with in_vain(), pytest.raises(NotDurable, match="may be lost still"):
+        await log.publish("chat", [Draft("t", "2")], token="a")
+    # It has been waited for as long as a publisher is held, and not once more for each try.
+    assert waits_made(pair) - before == 5
+    pair.replica.resume()
+    await log.publish("chat", [Draft("t", "2")], token="a")
+    assert [event.data for event in await Hand(client, keys).log("chat")] == ["1", "2"]
+
+
+def waits_made(pair: Replicated) -> int:
+    about = cast("dict[str, dict[str, int]]", pair.master.command("INFO", "commandstats"))
+    return about.get("cmdstat_wait", {}).get("calls", 0)
+
+
+@pytest.fixture
+async def lossy(
+    pair: Replicated, client: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Callable[[Awaitable[T]], Awaitable[T]]]:
+    """Do something of which the replica does not get the first try, and takes the master's place before the next."""
+    original = durability_module.execute_together
+    is_over = False
+
+    async def first_try_is_lost(client: AsyncClient, *commands: Command) -> list[Any]:
+        nonlocal is_over
+        replies = await original(client, *commands)
+        if not is_over:
+            is_over = True
+            pair.fail_over()
+            await leave_connections(client)
+        return replies
+
+    async def lossy(action: Awaitable[T]) -> T:
+        pair.leave_behind()
+        monkeypatch.setattr(durability_module, "execute_together", first_try_is_lost)
+        result = await asyncio.wait_for(asyncio.ensure_future(action), 20)
+        assert is_over
+        return result
+
+    port = _listen(pair.replica)
+    with RedisServer(options=("--repl-diskless-sync-delay", "0", "--replicaof", f"127.0.0.1 {port}")):
+        yield lossy
+
+
+async def leave_connections(client: AsyncClient) -> None:
+    await cast("Any", client).connection_pool.disconnect()
+
+
+async def test_a_publisher_is_told_the_ids_that_outlive_a_failover_and_not_those_it_lost(
+    client: AsyncClient, keys: Keys, lossy: Any
+) -> None:
+    log = Log(client, keys, lifetimes=LIFETIMES, max_events=0, durability=Durability.REPLICATED)
+    [before] = await log.publish("chat", [Draft("t", "1")], token="a")
+    ids = await lossy(log.publish("chat", [Draft("t", "2"), Draft("t", "3")], token="b"))
+    found = await Hand(client, keys).log("chat")
+    assert [event.data for event in found] == ["1", "2", "3"]
+    assert [event.id for event in found] == [before, *ids]
+    assert ids[0].generation > before.generation
+
+
+async def test_each_try_of_a_publish_draws_its_generation_anew(
     pair: Replicated, client: AsyncClient, keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(durability_module, "WAIT_MS", 10)
+    # After a failover the same number could make the generation that was lost once more, for other events.
+    drawn: list[int] = []
+    original = calls.publish
+
+    def noted(*args: Any, entropy: int, **given: Any) -> Any:
+        drawn.append(entropy)
+        return original(*args, entropy=entropy, **given)
+
+    monkeypatch.setattr(calls, "publish", noted)
     log = Log(client, keys, lifetimes=LIFETIMES, max_events=0, durability=Durability.REPLICATED)
     pair.replica.pause()
-    with pytest.raises(LogUnavailable, match="may be lost still"):
-        await log.publish("chat", [Draft("t", "1")], token="a")
-    pair.replica.resume()
+    with in_vain(), pytest.raises(NotDurable):
+        await log.publish("chat", [Draft("t", "1")])
+    assert len(drawn) == 5
+    assert len(set(drawn)) > 1
+
+
+async def test_a_publish_that_is_refused_is_not_held_by_a_wait_that_is_not_reached(
+    pair: Replicated, client: AsyncClient, keys: Keys
+) -> None:
+    log = Log(client, keys, lifetimes=LIFETIMES, max_events=0, durability=Durability.REPLICATED)
     await log.publish("chat", [Draft("t", "1")], token="a")
-    assert [event.data for event in await Hand(client, keys).log("chat")] == ["1"]
+    pair.replica.pause()
+    before = waits_made(pair)
+    with pytest.raises(Conflict, match="idempotency key"):
+        await log.publish("chat", [Draft("t", "2")], token="a")
+    assert waits_made(pair) - before == 1
+
+
+async def test_events_that_a_publisher_was_not_told_of_and_that_are_lost_are_marked_as_a_loss(
+    pair: Replicated, client: AsyncClient, keys: Keys
+) -> None:
+    log = Log(client, keys, lifetimes=LIFETIMES, max_events=0, durability=Durability.REPLICATED)
+    await log.publish("chat", [Draft("t", "1")])
+    pair.leave_behind()
+    with in_vain(), pytest.raises(NotDurable):
+        await log.publish("chat", [Draft("t", "2")])
+    seen = (await Hand(client, keys).log("chat"))[-1]
+    pair.fail_over()
+    await leave_connections(client)
+    await log.publish("chat", [Draft("t", "3")], may_be_lost=True)
+    assert (await Hand(client, keys).log("chat"))[-1].lost == seen.id
+
+
+@pytest.fixture
+def store(client: AsyncClient, keys: Keys) -> TaskStore:
+    log = Log(client, keys, lifetimes=LIFETIMES, max_events=0)
+    return TaskStore(
+        client,
+        keys,
+        Announcer(log),
+        lifetimes=LIFETIMES,
+        may_judge_expired=lambda: True,
+        durability=Durability.REPLICATED,
+    )
+
+
+async def test_a_task_whose_record_a_failover_loses_is_created_again_before_its_client_is_told(
+    client: AsyncClient, keys: Keys, store: TaskStore, lossy: Any
+) -> None:
+    record = await lossy(store.create(NewTask("t", {})))
+    assert (await store.get(record.id)).status is Status.PENDING
+    assert await execute(client, "ZSCORE", keys.unfinished_index, record.id) is not None
+    assert await execute(client, "XLEN", keys.ready("default", "t")) == 1
+
+
+@pytest.mark.parametrize("action", ["start", "cancel"])
+async def test_what_a_failover_undoes_is_done_again_before_its_client_is_told(
+    action: str, client: AsyncClient, keys: Keys, store: TaskStore, lossy: Any
+) -> None:
+    task = await store.create(NewTask("t", {}, execute=False))
+    told = await lossy(store.start(task.id) if action == "start" else store.cancel(task.id))
+    found = await store.get(task.id)
+    assert (found.status, found.is_queued) == (told.status, told.is_queued)
+    if action == "start":
+        assert found.is_queued
+        assert await execute(client, "XLEN", keys.ready("default", "t")) == 1
+    else:
+        assert found.status is Status.CANCELLED
+
+
+async def test_a_request_that_is_repeated_over_another_connection_is_not_answered_before_it_is_safe(
+    pair: Replicated, client: AsyncClient, store: TaskStore
+) -> None:
+    # It finds everything done already, and a wait behind nothing that was written is answered at once.
+    waiting = await store.create(NewTask("t", {}, execute=False))
+    queued = await store.create(NewTask("t", {}))
+    pair.replica.pause()
+    requests: list[Callable[[], Awaitable[TaskRecord]]] = [
+        lambda: store.create(NewTask("t", {}), idempotency_key="i"),
+        lambda: store.create(NewTask("t", {}, unique_key="k")),
+        lambda: store.start(waiting.id),
+        lambda: store.cancel(queued.id),
+    ]
+    for request in requests:
+        for _ in range(2):
+            with in_vain(), pytest.raises(NotDurable):
+                await request()
+            await leave_connections(client)
+    pair.replica.resume()
+    for request in requests:
+        await request()
 
 
 # On the disk.

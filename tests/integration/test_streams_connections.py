@@ -16,6 +16,7 @@ from tests.support.ears import connections
 from tests.support.fault_proxy import FaultProxy
 from tests.support.redis_server import RedisServer
 from tests.support.relay import relaying
+from tests.support.replicated import Replicated
 from tests.support.waiting import wait_until
 
 WAYS: dict[str, Callable[[AsyncClient], Awaitable[object]]] = {
@@ -93,4 +94,19 @@ async def test_packed_commands_and_something_nobody_asked_for_give_the_connectio
             await asking
         assert await execute_packed(client, [("ECHO", "1")]) == [b"1"]
         await other.aclose()
+        await client.aclose()
+
+
+@pytest.mark.parametrize("command", [("SET", "a", "1", "PX", 60_000), ("WAIT", 1, 10)], ids=["a write", "a wait"])
+async def test_a_master_that_was_demoted_is_left_with_its_first_refusal_of_packed_commands(command: Command):
+    with Replicated() as pair:
+        client = connect(pair.url, name="test")
+        # Several connections, each of which leads to the old master.
+        await asyncio.gather(*(execute(client, "PING") for _ in range(3)))
+        pair.demote()
+        with pytest.raises(LogUnavailable) as refused:
+            await execute_packed(client, [("ECHO", "1"), command])
+        assert refused.value.code == "READONLY"
+        for _ in range(3):
+            assert await execute_packed(client, [("SET", "a", "2", "PX", 60_000)]) == [b"OK"]
         await client.aclose()

@@ -8,6 +8,7 @@ from contextlib import suppress
 
 import pytest
 
+from server.streams import calls
 from server.streams.connections import (
     AsyncClient,
     connect,
@@ -17,8 +18,10 @@ from server.streams.connections import (
     execute_many_sync,
     execute_packed,
     probe_writes,
+    run_many_sync,
 )
 from server.streams.errors import LogUnavailable
+from server.streams.ids import ORIGIN
 from server.streams.keys import Keys
 from server.streams.topology.slots import slot_of
 from tests.support.cluster import Cluster, clustered
@@ -44,6 +47,18 @@ async def client(cluster: Cluster) -> AsyncIterator[AsyncClient]:
     assert await execute(found, "PING")  # from then on it watches the map
     yield found
     await found.aclose()
+
+
+async def test_a_script_that_every_node_has_forgotten_is_learned_by_all_of_them_in_one_trip(cluster: Cluster):
+    threads, keys = connect_sync(cluster.url, name="threads"), Keys()
+    sent = [calls.read(keys, name, first=ORIGIN, last=None, limit=0) for name in NAMES]
+    assert {cluster.owner(keys.log(name)) for name in NAMES} == set(cluster.masters)
+    for _ in range(2):
+        found = await asyncio.to_thread(run_many_sync, threads, sent)
+        assert [each for each in found if isinstance(each, LogUnavailable)] == []
+        for node in cluster.masters:
+            node.command("SCRIPT", "FLUSH")
+    threads.close()
 
 
 async def other_node(cluster: Cluster, key: str) -> None:

@@ -49,7 +49,7 @@ async def test_a_task_whose_attempts_are_used_up_is_a_dead_letter_with_every_err
     ]
     assert found.input == {"attempt": 9}
     page = await bench.dead_letters.list(limit=10)
-    assert [each.id for each in page.records] == [task_id]
+    assert [each.id for each in page.tasks] == [task_id]
 
 
 @pytest.mark.usefixtures("worker")
@@ -84,7 +84,7 @@ async def test_a_task_that_says_itself_that_it_has_failed_is_no_dead_letter(benc
     for task_id in (meant, broken):
         await bench.end(task_id)
     page = await bench.dead_letters.list(limit=10)
-    assert [(each.id, each.end_code) for each in page.records] == [(broken, "result_not_serializable")]
+    assert [(each.id, each.end_code) for each in page.tasks] == [(broken, "result_not_serializable")]
 
 
 @pytest.mark.usefixtures("worker")
@@ -149,7 +149,7 @@ async def test_a_task_that_kills_every_worker_ends_as_a_dead_letter_and_takes_no
         await bench.queue_is_empty()
     assert (record.end_code, record.attempt, record.is_dead_letter) == ("attempts_exhausted", 2, True)
     assert [each["code"] for each in record.errors] == ["worker_lost", "worker_lost"]
-    assert [each.id for each in (await bench.dead_letters.list(limit=10)).records] == [poison]
+    assert [each.id for each in (await bench.dead_letters.list(limit=10)).tasks] == [poison]
 
 
 async def test_a_worker_that_dies_while_it_puts_a_task_off_loses_nothing(redis_url: str, bench: Bench) -> None:

@@ -73,10 +73,15 @@ def _wait_for_ever(cursor: EventId, snapshot: Snapshot, expected: EventId | None
 
 
 async def _build_once(
-    self: Log, build: Callable[[], Call[Reply]], durability: Durability, _original: Any = Log._until_answered
-) -> Reply:
+    self: Log,
+    build: Callable[[], Call[Reply]],
+    durability: Durability,
+    heard: Callable[[Reply], None],
+    *,
+    _original: Any = Log._until_answered,
+) -> None:
     call = build()
-    return await _original(self, lambda: call, durability)
+    await _original(self, lambda: call, durability, heard)
 
 
 def _any_ring(self: Tail, top: EventId, event: Event) -> bool:

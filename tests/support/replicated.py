@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import socket
 import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any, Final, Self, cast
+from unittest.mock import patch
 
+from server.streams import durability
 from tests.support.redis_server import RedisServer
 
 _LINK_SECONDS: Final = 20.0
@@ -59,6 +63,12 @@ class Replicated:
         self._lead_to(self.replica)
         self.master.kill()
 
+    def demote(self) -> None:
+        """The master lives on as a replica, and its address leads to the other one, which has been promoted."""
+        self.replica.command("REPLICAOF", "NO", "ONE")
+        self._lead_to(self.replica)
+        self.master.command("REPLICAOF", "127.0.0.1", self.master.port)
+
     def _is_linked(self) -> bool:
         about_master = cast("dict[str, Any]", self.master.command("INFO", "replication"))
         about_replica = cast("dict[str, Any]", self.replica.command("INFO", "replication"))
@@ -68,6 +78,13 @@ class Replicated:
         new = self._address.with_suffix(".new")
         new.symlink_to(server.url.removeprefix("unix://"))
         new.replace(self._address)
+
+
+@contextmanager
+def in_vain() -> Generator[None]:
+    """What waits for a replica here does so in vain, and shortly. Elsewhere nobody loses patience on a busy machine."""
+    with patch.object(durability, "WAIT_MS", 10), patch.object(durability, "WAITS", 5):
+        yield
 
 
 def free_port() -> int:

@@ -327,6 +327,32 @@ async def test_nothing_is_waited_for_where_nothing_was_written():
     assert writer.happened == [("failed", "OOM")]
 
 
+@in_virtual_time
+async def test_whose_call_was_refused_does_not_wait_until_that_of_others_is_safe():
+    bench = Bench(durability=Durability.REPLICATED)
+    await bench.connected()
+    stored, refused = bench.enlist("a", "b")
+    await settle()
+    bench.wire.reply("1", LogRefused("WRONGTYPE"), 0)
+    assert (stored.happened, refused.happened) == ([], [("failed", "WRONGTYPE")])
+    await settle()
+    bench.wire.reply(1)
+    assert (stored.happened, refused.happened) == (["1"], [("failed", "WRONGTYPE")])
+
+
+@in_virtual_time
+async def test_a_call_that_another_node_refused_and_this_one_too_waits_for_nothing():
+    bench = Bench(durability=Durability.REPLICATED)
+    await bench.connected()
+    writer = Writer("a")
+    call = writer.next_call()
+    assert call
+    bench.lane.ask(writer, call, Way.ASKING)
+    await settle()
+    bench.wire.reply("OK", LogUnavailable("TRYAGAIN"), 0)
+    assert writer.happened == [("failed", "TRYAGAIN")]
+
+
 # Failures.
 
 

@@ -69,6 +69,15 @@ local function next_generation(now, random, ...)
   return whole(highest + 1 + tonumber(random))
 end
 
+-- A write that changes nothing, for a WAIT behind it: what is there already may have been written by a call whose WAIT was
+-- never reached. Not refused while memory is full.
+local function touch(record)
+  local left = redis.call('PTTL', record)
+  if left > 0 then
+    redis.call('PEXPIRE', record, left)
+  end
+end
+
 local function nudge(channel)
   redis.pcall('SPUBLISH', channel, '')
 end

@@ -9,6 +9,7 @@ if body then
   if body ~= ARGV[2] then
     return { 'conflict' }
   end
+  touch(record)
   return { 'exists', redis.call('HGETALL', record) }
 end
 local moment = now_ms()

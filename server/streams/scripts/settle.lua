@@ -10,6 +10,9 @@ if not status or status == 'deleted' then
   return { 'missing' }
 end
 if ENDED[status] then
+  if ARGV[3] == 'cancel' then
+    touch(record)
+  end
   return { 'ended' }
 end
 local lives = status == 'running' and (tonumber(found[2] or '0') > now_ms() or ARGV[10] ~= '1')

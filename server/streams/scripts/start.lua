@@ -28,4 +28,5 @@ if ENDED[found[1]] and ARGV[3] ~= '' and is_replaced then
   nudge(ARGV[1])
   return { 'started' }
 end
+touch(record)
 return { 'joined' }

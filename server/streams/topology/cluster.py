@@ -194,6 +194,18 @@ class ClusterClient:
 
         return await self._spread(commands, send, self._packed_again)
 
+    async def execute_together(self, commands: Sequence[Command]) -> list[Any]:
+        """A command, and behind it over the same connection what has no key and is about it: a WAIT."""
+
+        async def send(node: NodeClient, *, asks: bool) -> list[Any]:
+            before: list[Command] = [("ASKING",)] if asks else []
+            replies = (await node.execute_packed([*before, *commands]))[len(before) :]
+            if is_refused_unrun(replies[0]):
+                raise _as_redis_error(str(replies[0]))
+            return replies
+
+        return await self._follow(slot_of(key_of(commands[0]) or b""), send)
+
     def pipeline(self, *, transaction: bool) -> ClusterPipeline:
         return ClusterPipeline(self, in_one_step=transaction)
 

@@ -70,6 +70,10 @@ class SyncClusterClient:
                 break
         return replies
 
+    def owner_of(self, key: str) -> Host | None:
+        """The node that is asked for the key."""
+        return self._slots.owner(slot_of(key))
+
     def close(self) -> None:
         for node in self._nodes.values():
             node.close()

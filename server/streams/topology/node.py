@@ -7,6 +7,7 @@ its fate when asked again, so redis-py's own retries are off. Weak redis-py type
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, Protocol, cast
 from weakref import WeakSet
@@ -36,6 +37,8 @@ _POOL_TIMEOUT_SECONDS: Final = 10
 pack: Final = cast("Callable[[Command], bytes]", hiredis.pack_command)  # pyright: ignore[reportUnknownMemberType]
 #: As much as one read of the socket brings.
 _READ_BYTES: Final = 262_144
+#: How a replica refuses what only a master does.
+_OF_REPLICA: Final = re.compile("READONLY|ERR WAIT(AOF)? cannot be used with replica")
 #: For hiredis: None and False are replies too.
 INCOMPLETE: Final = object()
 
@@ -72,17 +75,30 @@ class NodeClient(redis.asyncio.Redis):
         connection = cast("AsyncConnection", await pool.get_connection())
         try:
             async with asyncio.timeout(connection.socket_timeout):
-                return await _exchange(connection, commands)
+                replies = await _exchange(connection, commands)
+            if any(map(_is_of_replica, replies)):
+                await connection.disconnect(nowait=True)
+                await pool.disconnect(inuse_connections=False)
+            return replies
         except BaseException:
             await connection.disconnect(nowait=True)  # its replies would be taken for those of other commands
             raise
         finally:
             await pool.release(connection)
 
+    async def execute_together(self, commands: Sequence[Command]) -> list[Any]:
+        """The same: there is one server, and one write goes over one connection."""
+        return await self.execute_packed(commands)
+
     async def aclose(self, close_connection_pool: bool | None = None) -> None:  # noqa: FBT001 (redis-py's signature)
         await super().aclose(close_connection_pool)
         if self.closing:
             await self.closing()
+
+
+def _is_of_replica(reply: Any) -> bool:
+    """Whether only a replica refuses so: the next connection may lead to its successor."""
+    return isinstance(reply, hiredis.ReplyError) and bool(_OF_REPLICA.match(str(reply)))
 
 
 async def _exchange(connection: AsyncConnection, commands: Sequence[Command]) -> list[Any]:
