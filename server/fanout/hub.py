@@ -59,6 +59,9 @@ class HubOptions:
     outage_seconds: float = 15.0
     #: How long readers that are sent away at a stop, or in an outage, may take to leave.
     drain_seconds: float = 10.0
+    #: How long at least a reader with a cursor waits for a task that is unknown. The worker of a task that has ended
+    #: looks after it once more, three seconds after the end, and writes it back only then.
+    unknown_seconds: float = 4.0
     window_bytes: int = 262_144
 
 
@@ -258,7 +261,8 @@ class Hub:
             # `await` in between: with a live window the first cursor is known at once.)
             return Subscription(tail, start, cursor=cursor, first=None, pace=self._pace, home=watch)
         look = await tail.looked(cursor)
-        deadline = monotonic() + self._options.lease_seconds * _UNKNOWN_PATIENCE
+        patience = max(self._options.lease_seconds * _UNKNOWN_PATIENCE, self._options.unknown_seconds)
+        deadline = monotonic() + patience
         while look.verdict.state is State.GONE and cursor != ORIGIN and monotonic() < deadline:
             await asyncio.sleep(_UNKNOWN_POLL_SECONDS)
             look = await tail.looked(cursor)

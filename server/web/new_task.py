@@ -58,7 +58,9 @@ async def _known_type(request: WebRequest, name: str) -> TaskType:
         return found
     if await request.state["registry"].is_empty():
         raise Busy("No worker has said yet what it offers. Try again when one has started.")
-    offered = [each.name for each in await request.state["registry"].live_types()]
+    offered = {each.name: each for each in await request.state["registry"].live_types()}
+    if name in offered:  # Redis was emptied, and a worker has announced itself since the first question
+        return offered[name]
     hint = f"Workers offer {', '.join(offered)}." if offered else "No worker is connected."
     raise invalid(FieldError("#/type", f"There is no task type {shown(name)}. {hint}"))
 

@@ -8,13 +8,15 @@ import os
 import random
 import sys
 from collections.abc import Sequence
+from math import inf
 from pathlib import Path
 
-from tests.chaos.plan import KINDS, Size, make_plan
+from tests.chaos.plan import KINDS, TOPOLOGIES, Size, kinds_of, make_plan
 from tests.chaos.run import Progress, run_chaos
 
 #: Understood here and by nothing of the product: replicas run without their check of continuity.
 BLIND = "REPRISE_CHAOS_BLIND"
+_TOO_MANY = 100_000
 _EPILOG = f"""\
 The seed decides every fault, its time and its target, every task and every reader; the plan is printed first. The same
 seed with the same options repeats the plan. What the faults meet is up to the clocks of the processes: run a seed that
@@ -26,15 +28,21 @@ exit code: 0 if every promise was kept, 1 if not, 2 for an option that cannot be
 
 examples:
   make chaos CHAOS_ARGS="--minutes 10"
+  make chaos CHAOS_ARGS="--topology sentinel --minutes 4"
   make chaos CHAOS_ARGS="--seed 7 --minutes 1 --faults kill-worker,lose-redis --keep /tmp/seen"
 """
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run once; the exit code."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    topology: str = options.topology
+    kinds: tuple[str, ...] = kinds_of(topology) if options.faults is None else options.faults
+    if elsewhere := set(kinds) - set(kinds_of(topology)):
+        there = ", ".join(kinds_of(topology))
+        parser.error(f"{min(elsewhere)!r} strikes nobody with --topology {topology}. There are: {there}.")
     seed = random.randrange(1_000_000) if options.seed is None else options.seed
-    kinds = options.faults
     size = Size(
         options.minutes * 60,
         servers=options.servers,
@@ -43,6 +51,7 @@ def main(arguments: Sequence[str]) -> int:
         readers_per_task=options.readers,
         interval=options.interval,
         max_events=options.max_events,
+        topology=topology,
     )
     plan = make_plan(seed, size, kinds)
     replay = _replay(seed, options)
@@ -68,7 +77,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     width = max(map(len, KINDS))
-    faults = "\n".join(f"  {name:{width}}  {kind.says}" for name, kind in KINDS.items())
+    faults = "\n".join(f"  {name:{width}}  {kind.says}{_only(name)}" for name, kind in KINDS.items())
     parser = argparse.ArgumentParser(
         prog="python -m tests.chaos",
         description="Break everything that Reprise stands on while tasks run and readers follow, and judge what the "
@@ -78,15 +87,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     usual = Size(0)
     add = parser.add_argument
-    add("--seed", type=int, help="repeat the plan of this seed; a random one if left out")
+    add("--seed", type=_seed, help="repeat the plan of this seed; a random one if left out")
+    add("--topology", choices=tuple(TOPOLOGIES), default="single", help="what Redis is (single)")
     add("--minutes", type=_positive, default=2.0, help="how long faults strike; some time to calm down follows (2)")
-    add("--faults", type=_kinds, default=tuple(KINDS), metavar="KIND,KIND", help="only these; `none` for none")
-    add("--servers", type=int, default=usual.servers, help=f"replicas ({usual.servers})")
-    add("--workers", type=int, default=usual.workers, help=f"workers ({usual.workers})")
-    add("--tasks", type=int, default=usual.tasks, help=f"about how many tasks run at once ({usual.tasks})")
-    add("--readers", type=int, default=usual.readers_per_task, help=f"of each task ({usual.readers_per_task})")
+    add("--faults", type=_kinds, metavar="KIND,KIND", help="only these; `none` for none (all)")
+    add("--servers", type=_count, default=usual.servers, help=f"replicas ({usual.servers})")
+    add("--workers", type=_count, default=usual.workers, help=f"workers ({usual.workers})")
+    add("--tasks", type=_count, default=usual.tasks, help=f"about how many tasks run at once ({usual.tasks})")
+    add("--readers", type=_count, default=usual.readers_per_task, help=f"of each task ({usual.readers_per_task})")
     add("--interval", type=_positive, default=usual.interval, help=f"seconds between faults ({usual.interval:g})")
-    add("--max-events", type=int, default=usual.max_events, help=f"newest events a log keeps ({usual.max_events})")
+    add("--max-events", type=_count, default=usual.max_events, help=f"newest events a log keeps ({usual.max_events})")
     add("--haproxy", action="store_true", help="HAProxy as deployed between readers and replicas")
     add("--plan", action="store_true", help="print the plan and end")
     add("--keep", type=_folder, metavar="FOLDER", help="leave the logs of all processes here")
@@ -96,7 +106,9 @@ def _parser() -> argparse.ArgumentParser:
 def _replay(seed: int, options: argparse.Namespace) -> str:
     usual = _parser().parse_args([])
     words = [f"--seed {seed}", f"--minutes {options.minutes:g}"]
-    if options.faults != usual.faults:
+    if options.topology != usual.topology:
+        words.append(f"--topology {options.topology}")
+    if options.faults is not None:
         words.append(f"--faults {','.join(options.faults) or 'none'}")
     words += [
         f"--{name.replace('_', '-')} {getattr(options, name):g}"
@@ -116,16 +128,39 @@ def _kinds(text: str) -> tuple[str, ...]:
     return names
 
 
+def _seed(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is no seed: name a whole number, as a report does.")
+    return int(text)
+
+
+def _only(kind: str) -> str:
+    where = [topology for topology in TOPOLOGIES if kind in kinds_of(topology)]
+    return "" if len(where) == len(TOPOLOGIES) else f" ({' and '.join(where)})"
+
+
 def _positive(text: str) -> float:
-    value = float(text)
-    if value <= 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not above 0.")
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0.")
     return value
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 0 < int(text) < _TOO_MANY:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to {_TOO_MANY - 1}.")
+    return int(text)
 
 
 def _folder(text: str) -> Path:
     folder = Path(text)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} cannot be a folder: {error.strerror}.") from None
     if any(folder.iterdir()):
         raise argparse.ArgumentTypeError(f"{text!r} is not empty. Name a folder that is, or a new one.")
     return folder.resolve()

@@ -111,7 +111,7 @@ class Judge:
     def _task(self, outcome: Outcome) -> None:
         script = outcome.plan.script
         if not outcome.status:
-            if any(loss.began >= outcome.started_at - SLACK_SECONDS for loss in self._chronicle.record_losses()):
+            if self._chronicle.record_losses(outcome.task_id, outcome.started_at):
                 self._found.excuse("a task vanished from a Redis that lost its data")
             else:
                 self._blame("task", "It is unknown, although Redis lost nothing.", outcome)
@@ -126,7 +126,7 @@ class Judge:
 
     def _may_have_lost_cancel(self, outcome: Outcome) -> bool:
         at = outcome.cancelled_at
-        return at is not None and any(loss.began >= at - SLACK_SECONDS for loss in self._chronicle.record_losses())
+        return at is not None and bool(self._chronicle.record_losses(outcome.task_id, at))
 
     def _status_before(self, outcome: Outcome, at: float) -> str:
         """What it may be because it had ended when its cancellation came; or while that was on its way."""
@@ -167,12 +167,14 @@ class Judge:
                     self._blame("end", says, outcome, reader)
 
     def _is_lost_end(self, outcome: Outcome, reader: Followed, at: float) -> bool:
-        """Redis lost the end, and the worker that would have written it back was struck."""
+        """Redis lost the end, and the worker that would have written it back was struck, or had been sure of it."""
         pids = {each.follower.writer for each in outcome.readers}
-        for loss in self._chronicle.may_have_lost(at):
+        for loss in self._chronicle.may_have_lost(outcome.task_id, at):
             until = loss.began + self._lease_seconds + _AFTERGLOW_SECONDS
             if any(self._chronicle.was_struck(pid, at - 2 * self._lease_seconds, until) for pid in pids):
                 return True
+            if loss.is_failover and loss.began - at > _AFTERGLOW_SECONDS:
+                return True  # a replica was promoted that was further behind than a worker stays
         return False
 
     # One reader.
@@ -199,8 +201,8 @@ class Judge:
 
     def _unknown(self, outcome: Outcome, reader: Followed) -> None:
         """404. Right where Redis lost the task; a living worker should have written it back in time."""
-        begin = outcome.started_at - SLACK_SECONDS
-        losses = [loss for loss in self._chronicle.record_losses() if begin <= loss.began <= reader.at]
+        losses = self._chronicle.record_losses(outcome.task_id, outcome.started_at)
+        losses = [loss for loss in losses if loss.began <= reader.at]
         if not losses:
             self._blame("stranded", "It was answered 404, although Redis lost nothing.", outcome, reader)
         elif outcome.status and not any(self._was_hindered(outcome, loss, reader.at) for loss in losses):
@@ -210,7 +212,8 @@ class Judge:
 
     def _was_hindered(self, outcome: Outcome, loss: Incident, at: float) -> bool:
         """Whether the worker could not write the task back in time: it was struck, or Redis had been away."""
-        if loss.healed is not None and loss.healed - loss.began > SLACK_SECONDS and at - loss.healed < _BACK_SECONDS:
+        was_away = loss.is_failover or (loss.healed is not None and loss.healed - loss.began > SLACK_SECONDS)
+        if was_away and loss.healed is not None and at - loss.healed < _BACK_SECONDS:
             return True
         pids = {each.follower.writer for each in outcome.readers}
         return any(self._chronicle.was_struck(pid, loss.began - 2 * self._lease_seconds, at) for pid in pids)

@@ -104,6 +104,12 @@ class Follower:
     #: Whether some of what stands was announced to be missing.
     _lacks: bool = False
     _last_type: str = ""
+    #: What an `attempt` made from the record showed to be missing: the gap that says so has to come next.
+    _unexplained: str = ""
+    #: When the newest event came, and the longest time between two.
+    _told_at: float | None = None
+    longest_silence: float = 0.0
+    silent_until: float = 0.0
 
     @property
     def has_ended(self) -> bool:
@@ -124,6 +130,9 @@ class Follower:
         except ValueError:
             self._blame("corrupt", f"{message.type!r} with id {message.id!r} has data {message.data[:_SHOWN_DATA]!r}.")
             return
+        if self._unexplained and message.type not in {"gap", "stalled"} and (event_id or message.type != "attempt"):
+            self._blame("hole", self._unexplained)
+            self._unexplained = ""
         if message.type == "stalled":
             self.stalls += 1
         elif message.type == "gap":
@@ -131,7 +140,7 @@ class Follower:
         elif message.type == "position" and event_id:
             self._position(event_id)
         elif message.type == "attempt" and event_id is None:
-            self._attempt(data)
+            self._attempt(data, is_told_from_record=True)
         elif event_id:
             self._event(event_id, message, data)
         else:
@@ -145,6 +154,7 @@ class Follower:
         if requested != self.at:
             self._blame("gap", f"A gap was told after {requested}, but the reader was at {self.at}.")
         self.gaps.append(Gap(self.clock(), requested, resumed_at))
+        self._unexplained = ""
         self._is_open = self._lacks = True
         if self._next is not None:
             self._floor = self._next
@@ -165,7 +175,7 @@ class Follower:
         self._next = 0 if position == ORIGIN else None
         self._floor = max((number or 0 for number in self._kept.values()), default=0)
 
-    def _attempt(self, data: dict[str, Any]) -> None:
+    def _attempt(self, data: dict[str, Any], *, is_told_from_record: bool = False) -> None:
         self.attempts += 1
         resume_from = parse_id(data["resume_from"]) if data["resume_from"] else None
         self._last_type = "attempt"
@@ -179,8 +189,11 @@ class Follower:
             self._floor = self._next or 0
             self._last_type = "checkpoint"
             return
-        if not self._lacks:
-            self._blame("hole", f"What stands up to {resume_from} goes on, but that checkpoint was never told.")
+        says = f"What stands up to {resume_from} goes on, but that checkpoint was never told."
+        if is_told_from_record and not self._lacks:
+            self._unexplained = says
+        elif not self._lacks:
+            self._blame("hole", says)
         self._next = None
         self._floor = max((number or 0 for number in self._kept.values()), default=0)
 
@@ -188,6 +201,11 @@ class Follower:
 
     def _event(self, event_id: Id, message: Message, data: Any) -> None:
         self.events += 1
+        now = self.clock()
+        silence = 0.0 if self._told_at is None else now - self._told_at
+        if silence > self.longest_silence:
+            self.longest_silence, self.silent_until = silence, now
+        self._told_at = now
         last, self.at = self.at, event_id
         opens = event_id.sequence == 0 and event_id.generation > last.generation
         opens = opens and (message.type == "attempt" or message.type in TERMINAL)

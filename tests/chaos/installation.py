@@ -14,8 +14,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.chaos.cluster import Clustered
 from tests.chaos.links import Link
 from tests.chaos.plan import Size
+from tests.chaos.sentinel import WithSentinels
 from tests.chaos.topology import OneRedis, Topology
 from tests.e2e.haproxy import run_haproxy
 from tests.e2e.product import Process, Server, Worker
@@ -32,7 +34,14 @@ SETTINGS: Mapping[str, str] = {
     "REPRISE_DRAIN_SECONDS": "2",
     "REPRISE_LOG_FORMAT": "json",
 }
+#: By the names that plans use. Each is given the names of all clients, and a folder.
+_TOPOLOGIES: Mapping[str, Callable[[Sequence[str], Path], Topology]] = {
+    "single": OneRedis,
+    "sentinel": WithSentinels,
+    "cluster": Clustered,
+}
 _BLIND = (sys.executable, "-m", "tests.chaos.blind_server")
+_WRITTEN_BACK = re.compile(r"writing (\d+) events back")
 #: What a task's function raised, as its script told it to.
 _TASK_FAILED = re.compile(r'"message": "Task \S+ \(\S+\) failed: ')
 
@@ -51,6 +60,11 @@ class Installation:
     def processes(self) -> dict[str, Process]:
         return {process.name: process for process in (*self.servers, *self.workers)}
 
+    @property
+    def events_written_back(self) -> int:
+        """As workers say: what they kept, wherever Redis had lost something of a task's log."""
+        return sum(int(count) for worker in self.workers for count in _WRITTEN_BACK.findall(worker.text))
+
     def tracebacks(self) -> list[str]:
         """Where processes said that something of theirs broke."""
         return [
@@ -68,15 +82,11 @@ async def installed(
     *,
     has_balancer: bool = False,
     is_blind: bool = False,
-    make_topology: Callable[[Sequence[str], Path], Topology] = OneRedis,
 ) -> AsyncGenerator[Installation]:
-    """Start everything, with logs and data in `folder`; yield once all of it is ready.
-
-    `make_topology` is given the names of all clients. Its nodes are those that `size` names.
-    """
+    """Start everything, with logs and data in `folder`; yield once all of it is ready."""
     server_names = [f"server{n}" for n in range(1, size.servers + 1)]
     worker_names = [f"worker{n}" for n in range(1, size.workers + 1)]
-    topology = make_topology([*server_names, *worker_names], folder)
+    topology = _TOPOLOGIES[size.topology]([*server_names, *worker_names], folder)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(topology.close)
         await topology.start()

@@ -34,10 +34,11 @@ _CONNECT_SECONDS = 5.0
 class Link:
     """A listener of its own that passes on to `upstream`, a port of this machine."""
 
-    def __init__(self, name: str, upstream: int) -> None:
+    def __init__(self, name: str, upstream: int, *, port: int = 0) -> None:
+        """Without a `port`, `open` finds one."""
         self.name = name
         self.upstream = upstream
-        self.port = 0
+        self.port = port
         self.latency = 0.0
         #: Bytes a second; 0 for as many as come.
         self.drip = 0
@@ -49,7 +50,7 @@ class Link:
 
     async def open(self) -> None:
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: Pair(self).client, "127.0.0.1", 0)
+        self._server = await loop.create_server(lambda: Pair(self).client, "127.0.0.1", self.port)
         self.port = cast("int", self._server.sockets[0].getsockname()[1])
 
     async def close(self) -> None:

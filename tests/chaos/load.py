@@ -18,9 +18,9 @@ import httpx
 from tests.chaos.checker import Followed, Outcome
 from tests.chaos.follower import ORIGIN, Follower, Id, Violation, parse_id
 from tests.chaos.installation import HEARTBEAT_SECONDS, Installation
+from tests.chaos.keys import log_key
 from tests.chaos.plan import Plan, ReaderPlan, TaskPlan
 from tests.chaos.reader import Reader
-from tests.chaos.striker import log_key
 
 _REQUEST_SECONDS = 6.0
 _PAUSE_SECONDS = 0.25

@@ -31,6 +31,26 @@ class Kind:
 #: Links, by whose way they are. `link:readers-…` is between readers (or their balancer) and a replica.
 _LINKS = ("link:",)
 
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What of Redis can be struck, by the names that plans use."""
+
+    #: Servers by what they are at that moment; which it strikes is decided then.
+    roles: tuple[str, ...]
+    #: Nodes whose addresses are announced to everybody: one way leads to each, for all of its clients and for the
+    #: other nodes. Without them each client has a way of its own.
+    announced: tuple[str, ...] = ()
+
+
+_DATA = tuple(f"node{n}" for n in range(1, 7))
+SENTINELS = ("sentinel1", "sentinel2", "sentinel3")
+TOPOLOGIES: dict[str, Shape] = {
+    "single": Shape(("redis",)),
+    "sentinel": Shape(("master", "replica", "sentinel"), (*_DATA[:3], *SENTINELS)),
+    "cluster": Shape(("master", "replica", "slots"), _DATA),
+}
+
 KINDS: dict[str, Kind] = {
     "kill-server": Kind(("server",), 3, (0.1, 3), rest=6, says="SIGKILL a replica, start it again after a while"),
     "stop-server": Kind(("server",), 2, (0.1, 1), rest=8, says="SIGTERM a replica, which drains; start it again"),
@@ -48,6 +68,21 @@ KINDS: dict[str, Kind] = {
         rest=6,
         says="SIGKILL Redis; it comes back without its last second",
     ),
+    "kill-master": Kind(("master",), 2, (0.1, 6), rest=8, says="SIGKILL a master; it comes back, perhaps replaced"),
+    "pause-master": Kind(("master",), 2, (0.3, 8), rest=8, says="SIGSTOP a master; it wakes up, perhaps replaced"),
+    "lose-master": Kind(
+        ("master",),
+        0.7,
+        (0.0, 1),
+        amount=(0.2, 1.5),
+        rest=8,
+        says="SIGKILL a master; it comes back without its last second",
+    ),
+    "kill-replica": Kind(("replica",), 1.5, (0.1, 4), rest=4, says="SIGKILL a replica of a master"),
+    "pause-replica": Kind(("replica",), 1, (0.3, 6), rest=4, says="SIGSTOP a replica of a master"),
+    "kill-sentinel": Kind(("sentinel",), 1.5, (0.1, 5), rest=3, says="SIGKILL a sentinel"),
+    "pause-sentinel": Kind(("sentinel",), 1, (0.3, 6), rest=3, says="SIGSTOP a sentinel"),
+    "move-slots": Kind(("slots",), 4, (0, 0), amount=(0, 1), rest=1, says="move a slot in use to another master"),
     "flush-redis": Kind(("redis",), 0.3, (0, 0), rest=8, says="FLUSHALL"),
     "delete-log": Kind(("log",), 2.5, (0, 0), amount=(0, 1), rest=0, says="DEL the log of a task that runs"),
     "latency": Kind(_LINKS, 3, (1, 8), amount=(0.01, 0.6), says="a way of 10 to 600 ms"),
@@ -72,8 +107,8 @@ class Size:
     interval: float = 1.5
     #: Newest events that a log keeps: few enough that the longest tasks are trimmed while they run.
     max_events: int = 1500
-    #: What Redis' processes are called.
-    nodes: tuple[str, ...] = ("redis",)
+    #: One of `TOPOLOGIES`.
+    topology: str = "single"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,12 +174,20 @@ def targets(size: Size) -> list[str]:
     """Everything that can be struck, by name."""
     servers = [f"server{n}" for n in range(1, size.servers + 1)]
     workers = [f"worker{n}" for n in range(1, size.workers + 1)]
-    links = [f"link:{name}" for name in (*servers, *workers)] + [f"link:readers-{name}" for name in servers]
-    return [*servers, *workers, *size.nodes, "log", *links]
+    shape = TOPOLOGIES[size.topology]
+    ways = shape.announced or (*servers, *workers)
+    links = [f"link:{name}" for name in ways] + [f"link:readers-{name}" for name in servers]
+    return [*servers, *workers, *shape.roles, "log", *links]
+
+
+def kinds_of(topology: str) -> tuple[str, ...]:
+    """The kinds of faults that find somebody to strike there."""
+    everything = targets(Size(0, topology=topology))
+    return tuple(name for name, kind in KINDS.items() if any(each.startswith(kind.strikes) for each in everything))
 
 
 def _draw_strikes(random: Random, size: Size, kinds: Sequence[str]) -> tuple[Strike, ...]:
-    names = sorted(set(kinds))
+    names = sorted(set(kinds) & set(kinds_of(size.topology)))
     everything = targets(size)
     busy_until = dict.fromkeys(everything, 0.0)
     found: list[Strike] = []

@@ -1,7 +1,8 @@
-"""One Redis process with an append-only file, which can be killed, frozen, and set back by a second.
+"""One process of Redis, be it a server with an append-only file or a sentinel: killed, frozen, or set back by a second.
 
 Every write is on disk before its reply is (`appendfsync always`), so killing the process loses nothing, and what a run
-loses it loses on purpose: `lose` cuts the file to what it was some time ago, as a failover or a lost disk cache does.
+loses it loses on purpose: `lose` cuts the file to what it was some time ago, as a lost disk cache does. It has its
+configuration in a file, for those it belongs to rewrite that: what a sentinel decided is still decided after a restart.
 Imports nothing of the product.
 """
 
@@ -11,7 +12,7 @@ import asyncio
 import os
 import signal
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, cast
@@ -20,7 +21,7 @@ import hiredis
 
 from tests.support.redis_server import server_binary
 
-_START_SECONDS = 20.0
+_START_SECONDS = 30.0
 _POLL_SECONDS = 0.02
 _SAMPLE_SECONDS = 0.05
 #: Sizes of the file are known for so many samples: five seconds.
@@ -30,17 +31,29 @@ _pack: Final = cast("Callable[[tuple[str | int, ...]], bytes]", hiredis.pack_com
 
 
 class RedisNode:
-    """Listens on a port of its own, which it keeps."""
+    """Listens on a port of its own, which it keeps. `lines` are added to its configuration."""
 
-    def __init__(self, name: str, port: int, folder: Path, options: Sequence[str] = ()) -> None:
+    def __init__(self, name: str, port: int, folder: Path, *lines: str, is_sentinel: bool = False) -> None:
         self.name = name
         self.port = port
+        self.is_sentinel = is_sentinel
+        self.is_paused = False
         self._folder = folder / name
         self._folder.mkdir()
-        self._options = options
         self._process: asyncio.subprocess.Process | None = None
         self._sampling: asyncio.Task[None] | None = None
-        self._sizes: deque[tuple[float, int]] = deque(maxlen=_SAMPLES)
+        #: When, which file, and how long it was.
+        self._sizes: deque[tuple[float, Path, int]] = deque(maxlen=_SAMPLES)
+        own = [f"port {port}", "bind 127.0.0.1", f"dir {self._folder}"]
+        if not is_sentinel:
+            own += ['save ""', "appendonly yes", "appendfsync always", "auto-aof-rewrite-percentage 0"]
+        self._configuration = self._folder / "redis.conf"
+        self._configuration.write_text("\n".join([*own, *lines]) + "\n")
+
+    @property
+    def is_up(self) -> bool:
+        """Whether it can answer."""
+        return self.is_running and not self.is_paused
 
     @property
     def is_running(self) -> bool:
@@ -57,34 +70,43 @@ class RedisNode:
                 assert self.is_running, f"{self.name} ended: {(self._folder / 'log').read_text()[-2000:]}"
                 await asyncio.sleep(_POLL_SECONDS)
         self._sizes.clear()
-        self._sampling = asyncio.create_task(self._sample(), name=f"sizes of {self.name}")
+        if not self.is_sentinel:
+            self._sampling = asyncio.create_task(self._sample(), name=f"sizes of {self.name}")
 
     async def kill(self) -> None:
         if self._sampling:
             self._sampling.cancel()
+        self.is_paused = False
         if self._process and self.is_running:
             self._process.kill()
             await self._process.wait()
 
     def pause(self) -> None:
+        self.is_paused = True
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
+        self.is_paused = False
         self._signal(signal.SIGCONT)
 
     async def lose(self, seconds: float) -> float:
         """Kill it and forget what it wrote in the last so many seconds; how much that really was."""
         now = _now()
-        kept = [sample for sample in self._sizes if sample[0] <= now - seconds]
         await self.kill()
-        file = self._append_only_file()
-        at, size = kept[-1] if kept else (self._sizes[0] if self._sizes else (now, file.stat().st_size))
+        try:
+            file = self._append_only_file()
+        except FileNotFoundError:  # killed while it took over the data of another: it has nothing to lose
+            return 0.0
+        # After a resynchronisation it writes to another file; what was before that is in none any more.
+        known = [(at, size) for at, sampled, size in self._sizes if sampled == file]
+        kept = [sample for sample in known if sample[0] <= now - seconds] or known[:1]
+        at, size = kept[-1] if kept else (now, file.stat().st_size)
         os.truncate(file, size)
         return _now() - at
 
-    async def command(self, *words: str | int) -> Any:
+    async def command(self, *words: str | int, within: float = _COMMAND_SECONDS) -> Any:
         """Send one command over a connection of its own. Raises `OSError`, and errors of Redis as `RuntimeError`."""
-        async with asyncio.timeout(_COMMAND_SECONDS):
+        async with asyncio.timeout(within):
             reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
             try:
                 return await _ask(reader, writer, words)
@@ -99,12 +121,15 @@ class RedisNode:
     async def _sample(self) -> None:
         while True:
             with suppress(OSError):
-                self._sizes.append((_now(), self._append_only_file().stat().st_size))
+                file = self._append_only_file()
+                self._sizes.append((_now(), file, file.stat().st_size))
             await asyncio.sleep(_SAMPLE_SECONDS)
 
     def _append_only_file(self) -> Path:
-        """The part that is written to: the newest."""
-        files = (self._folder / "appendonlydir").glob("*.incr.aof")
+        """The part that is written to: the newest. Raises `OSError` if there is none."""
+        files = list((self._folder / "appendonlydir").glob("appendonly.aof.*.incr.aof"))
+        if not files:
+            raise FileNotFoundError(f"{self.name} has no append-only file.")
         return max(files, key=lambda file: int(file.name.split(".")[-3]))
 
     def _signal(self, number: signal.Signals) -> None:
@@ -112,12 +137,7 @@ class RedisNode:
             self._process.send_signal(number)
 
     def _command(self) -> list[str]:
-        return [
-            server_binary(),
-            *("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._folder), "--save", ""),
-            *("--appendonly", "yes", "--appendfsync", "always", "--auto-aof-rewrite-percentage", "0"),
-            *self._options,
-        ]
+        return [server_binary(), str(self._configuration), *(["--sentinel"] if self.is_sentinel else [])]
 
 
 async def _ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, words: tuple[str | int, ...]) -> Any:

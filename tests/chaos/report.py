@@ -16,10 +16,14 @@ _LISTED = 40
 @dataclass
 class Report:
     seed: int
+    topology: str
     #: The command that repeats the plan.
     replay: str
     seconds: float
     faults: dict[str, int]
+    #: How often another server became the master.
+    failovers: int
+    events_written_back: int
     outcomes: Sequence[Outcome]
     judgement: Judgement
     #: Seconds waited before each reconnection, of all readers.
@@ -35,24 +39,37 @@ class Report:
         ends = Counter(outcome.status or "vanished" for outcome in self.outcomes)
         rows = [
             ("seed", str(self.seed)),
+            ("topology", self.topology),
             ("seconds", f"{self.seconds:.0f}"),
             ("faults", f"{sum(self.faults.values())}: {_counts(self.faults)}"),
+            ("failovers", str(self.failovers)),
             ("tasks by end", f"{len(self.outcomes)}: {_counts(ends)}"),
             ("attempts", str(sum(outcome.attempt for outcome in self.outcomes))),
             ("readers", f"{len(readers)}: {_counts(Counter(reader.outcome or 'waiting' for reader in readers))}"),
             ("events", str(sum(follower.events for follower in followers))),
+            ("connections", str(sum(reader.connections for reader in readers))),
             ("reconnects", str(sum(max(0, reader.connections - 1) for reader in readers))),
             ("waited before them", _spread(self.waits)),
             ("attempts told", str(sum(follower.attempts for follower in followers))),
+            ("longest silence", self._silence()),
             ("stalls told", str(sum(follower.stalls for follower in followers))),
             ("holes announced", f"{found.announced}, {found.missing} events; {found.needless} with nothing missing"),
             ("holes unannounced", str(found.count("hole"))),
             ("repeats", str(found.count("repeat"))),
+            ("events repaired", f"{self.events_written_back} written back by workers, under the ids they had"),
             ("other violations", _counts(self._others()) or "0"),
             ("excused", _counts(found.excused) or "nothing"),
         ]
         lines = [f"{name:18} {value}" for name, value in rows]
         return "\n".join(["", *lines, *self._offenders()])
+
+    def _silence(self) -> str:
+        """The longest time between two events that one reader saw, disconnected or not."""
+        found = [(reader.follower, outcome.name) for outcome in self.outcomes for reader in outcome.readers]
+        if not found:
+            return "nothing"
+        longest, task = max(found, key=lambda each: each[0].longest_silence)
+        return f"{longest.longest_silence:.1f} s until {longest.silent_until:.1f} s: {task}, {longest.name}"
 
     def _others(self) -> dict[str, int]:
         kinds = (each.violation.kind for each in self.judgement.offences)

@@ -75,6 +75,7 @@ async def _run(plan: Plan, installation: Installation, replay: str, on_progress:
     load = Load(plan, installation, clock=clock)
     striker = Striker(installation, chronicle, clock=clock, running=load.running)
     telling = asyncio.create_task(_tell(plan, load, chronicle, clock, on_progress), name="progress")
+    watching = asyncio.create_task(installation.topology.watch(chronicle, clock), name="failovers")
     try:
         loading = asyncio.create_task(load.run(), name="load")
         await asyncio.gather(striker.run(plan.strikes), _wait(plan.size.seconds - clock()))
@@ -82,10 +83,15 @@ async def _run(plan: Plan, installation: Installation, replay: str, on_progress:
             link.calm()
         await asyncio.wait([loading], timeout=_CALM_SECONDS)
         loading.cancel()
-        with suppress(asyncio.CancelledError):
-            await loading
+        await _left(loading)
+        try:
+            await installation.topology.settled()
+        except AssertionError as failure:
+            striker.violations.append(Violation("redis", str(failure), clock()))
     finally:
         telling.cancel()
+        watching.cancel()
+    await _left(watching)
     outcomes = await load.outcomes()
     judgement = Judge(chronicle, max_events=plan.size.max_events, lease_seconds=LEASE_SECONDS).judge(outcomes)
     ours = [*load.violations, *striker.violations]
@@ -97,7 +103,24 @@ async def _run(plan: Plan, installation: Installation, replay: str, on_progress:
     ]
     judgement.offences += [Offence(violation, "the installation") for violation in ours]
     waits = [wait for _, reader in load.readers for wait in reader.waits]
-    return Report(plan.seed, replay, clock(), chronicle.by_kind, outcomes, judgement, waits)
+    return Report(
+        plan.seed,
+        plan.size.topology,
+        replay,
+        clock(),
+        chronicle.by_kind,
+        len(chronicle.failovers),
+        installation.events_written_back,
+        outcomes,
+        judgement,
+        waits,
+    )
+
+
+async def _left(task: asyncio.Task[None]) -> None:
+    """Wait until it is over, and have its error."""
+    with suppress(asyncio.CancelledError):
+        await task
 
 
 async def _wait(seconds: float) -> None:

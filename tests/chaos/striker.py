@@ -8,14 +8,19 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from tests.chaos.chronicle import Chronicle, Incident
 from tests.chaos.follower import Violation
 from tests.chaos.installation import Installation
+from tests.chaos.keys import SHARED_KEYS, log_key, slot_of
 from tests.chaos.links import WEATHERS
-from tests.chaos.plan import Strike
+from tests.chaos.plan import TOPOLOGIES, Strike
+from tests.chaos.redis_node import RedisNode
+
+#: A move that is interrupted goes on once the nodes are back.
+_MOVE_SECONDS = 60.0
 
 
 class Striker:
@@ -35,6 +40,9 @@ class Striker:
         self._running = running
         #: Processes that did not end, or not start, as they should.
         self.violations: list[Violation] = []
+        self._roles = {role for shape in TOPOLOGIES.values() for role in shape.roles}
+        #: Nodes that are down or frozen now.
+        self._struck: set[str] = set()
         for process in installation.workers:
             chronicle.workers[process.pid] = process.name
 
@@ -53,8 +61,10 @@ class Striker:
                 await self._spoil(strike)
             elif victim == "log":
                 await self._delete_log(strike, incident)
-            elif strike.target in self._installation.topology.nodes:
-                await self._strike_node(strike, incident)
+            elif victim == "slots":
+                await self._move_slot(strike, incident)
+            elif victim in self._roles:
+                await self._strike_role(strike, incident)
             else:
                 await self._strike_process(strike)
         except AssertionError as failure:
@@ -90,13 +100,30 @@ class Striker:
             await process.start()
             self._chronicle.workers[process.pid] = process.name
 
-    async def _strike_node(self, strike: Strike, incident: Incident) -> None:
-        node = self._installation.topology.nodes[strike.target]
-        if strike.kind == "flush-redis":
+    async def _strike_role(self, strike: Strike, incident: Incident) -> None:
+        topology = self._installation.topology
+        known = [node for node in await topology.in_role(strike.target) if node.name not in self._struck]
+        others = [node for node in topology.nodes.values() if node.is_up and not node.is_sentinel]
+        candidates = known or others  # in the middle of a failover nobody may be the master
+        if not candidates:
+            self._chronicle.incidents.remove(incident)
+            return
+        node = candidates[strike.number % len(candidates)]
+        if node.name != strike.target:
+            incident.target = f"{strike.target} {node.name}"
+        self._struck.add(node.name)
+        try:
+            await self._strike_node(node, strike, incident)
+        finally:
+            self._struck.discard(node.name)
+
+    async def _strike_node(self, node: RedisNode, strike: Strike, incident: Incident) -> None:
+        how, _, _ = strike.kind.partition("-")
+        if how == "flush":
             incident.lost_since = 0.0
             with suppress(OSError, RuntimeError):  # it is away, or loads its data
                 await self._installation.topology.flush()
-        elif strike.kind == "pause-redis":
+        elif how == "pause":
             node.pause()
             try:
                 await asyncio.sleep(strike.seconds)
@@ -104,7 +131,7 @@ class Striker:
                 node.resume()
         else:
             try:
-                if strike.kind == "lose-redis":
+                if how == "lose":
                     incident.lost_since = self._clock() - strike.amount
                     incident.lost_since = self._clock() - await node.lose(strike.amount)
                 else:
@@ -112,6 +139,19 @@ class Striker:
                 await asyncio.sleep(strike.seconds)
             finally:
                 await node.start()
+
+    async def _move_slot(self, strike: Strike, incident: Incident) -> None:
+        keys = [*map(log_key, self._running()), *SHARED_KEYS]
+        key = keys[int(strike.amount * len(keys)) % len(keys)]
+        incident.target = f"slot {slot_of(key)}"
+        try:
+            async with asyncio.timeout(_MOVE_SECONDS):
+                was_smooth = await self._installation.topology.move_slot(key, strike.amount * len(keys) % 1)
+        except TimeoutError:
+            raise AssertionError(f"{incident.target} could not be moved within {_MOVE_SECONDS:g} s.") from None
+        if not was_smooth:
+            # A node was struck while keys were on two: whichever replaced it may have been behind.
+            incident.lost_since, incident.slots = incident.began, frozenset({slot_of(key)})
 
     async def _delete_log(self, strike: Strike, incident: Incident) -> None:
         running = self._running()
@@ -121,16 +161,3 @@ class Striker:
             key = log_key(incident.task_id)
             with suppress(OSError, RuntimeError):
                 await self._installation.topology.command(key, "DEL", key)
-
-
-def log_key(task_id: str) -> str:
-    """docs/keys.md"""
-    return f"reprise:{{tasks.{task_id}}}:log"
-
-
-def names_of(strikes: Sequence[Strike]) -> Mapping[str, int]:
-    """How many of each kind."""
-    found: dict[str, int] = {}
-    for strike in strikes:
-        found[strike.kind] = found.get(strike.kind, 0) + 1
-    return found

@@ -10,6 +10,8 @@ import pytest
 
 from server.fanout import Start
 from server.fanout.frames import HEARTBEAT_COMMENT
+from server.fanout.looks import Look
+from server.fanout.tail import Tail
 from server.streams.connections import execute
 from server.streams.errors import Unknown
 from server.streams.event import Draft
@@ -220,6 +222,30 @@ async def test_a_task_of_which_nothing_is_left_ends_its_readers_with_one_gap(han
     assert reader.types[-1] == "gap"
     with pytest.raises(Unknown):
         await side.read("tasks.a", Start(cursor=EventId(record.generation, 3)))
+
+
+async def test_a_reader_that_comes_back_before_the_worker_wrote_a_lost_end_back_is_told_that_end(
+    redis_url: str, keys: Keys, hand: Hand, monkeypatch: pytest.MonkeyPatch
+):
+    looks: list[EventId] = []
+    looked = Tail.looked
+
+    async def counted(tail: Tail, cursor: EventId) -> Look:
+        looks.append(cursor)
+        return await looked(tail, cursor)
+
+    monkeypatch.setattr(Tail, "looked", counted)
+    async with live_side(redis_url, keys, lease_seconds=_LEASE, unknown_seconds=60) as side:
+        record = await hand.ended()
+        saved = await hand.fields()
+        await hand.lose_log()
+        await hand.lose_record()
+        coming = asyncio.create_task(side.read("tasks.a", Start(cursor=EventId(record.generation, 0))))
+        await wait_until(lambda: len(looks) > 2, description="it waits for longer than running tasks' workers take")
+        written = [Draft("attempt", "{}"), Draft("complete", '{"result":null}')]
+        assert (await hand.append(record, 0, written, mode="repair", values=saved)).outcome == "stored"
+        reader = await coming
+        assert [event.event for event in await reader.end()] == ["complete"]
 
 
 async def test_an_end_written_after_log_and_worker_were_lost_is_told_with_the_gap(hand: Hand, side: LiveSide):

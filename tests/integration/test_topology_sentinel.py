@@ -10,6 +10,8 @@ import pytest
 from server.streams.bulk import open_bulk
 from server.streams.connections import AsyncClient, SyncClient, connect, connect_sync, execute, execute_many_sync
 from server.streams.errors import LogUnavailable
+from server.streams.topology.node import node_client, options_for
+from server.streams.topology.sentinel import Named, questions, read_answer
 from tests.support.ears import listening, rings
 from tests.support.sentinels import NAME, Sentinels, sentinels
 from tests.support.waiting import wait_until
@@ -67,7 +69,10 @@ async def test_whatever_becomes_of_the_master_commands_and_rings_go_to_its_succe
             timeout=20,
         )
         await wait_until(lambda: bulk.is_lost, description="what led to the old one is cut", timeout=20)
-        await ear.until_connected()
+        # The ear asks the sentinels on its own.
+        await wait_until(
+            lambda: ear.told[-2:] == ["disconnected", "connected"], description="the ear has moved", timeout=20
+        )
         await rings(client, "a", "after", ear)
         if way == "frozen":
             before.resume()
@@ -79,6 +84,24 @@ def thread_writes(threads: SyncClient, key: str) -> bool:
     with suppress(LogUnavailable):
         return execute_many_sync(threads, [("SET", key, "1")]) == [True]
     return False
+
+
+async def test_the_sentinel_that_leads_a_failover_names_the_new_master_from_the_moment_it_counts_it(setup: Sentinels):
+    leader, before = setup.sentinels[0], setup.master
+    client = node_client(f"redis://{leader.address}", **options_for(None, name="test", socket_timeout=5))
+    seen: list[Named] = []
+
+    async def is_over() -> bool:
+        about, address = await client.execute_packed(questions(NAME))
+        seen.append(read_answer(about, address))
+        return int(about[b"port"]) != before.port
+
+    assert not await is_over()
+    leader.command("SENTINEL", "FAILOVER", NAME)
+    await wait_until(is_over, description="the failover is over", timeout=40)
+    counted = [each for each in seen if each.epoch > seen[0].epoch]
+    assert {each.host.port for each in counted} == {setup.master.port}
+    await client.aclose()
 
 
 async def test_one_sentinel_that_is_dead_or_frozen_keeps_nobody_from_the_master(setup: Sentinels):

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from server.streams.registry import Registry
 from tests.support.event_reader import EVENT_STREAM
 from tests.support.played_worker import PlayedWorker, TaskType
 from tests.support.web import Web
@@ -337,3 +338,17 @@ async def test_a_schema_that_does_not_work_is_the_workers_fault_and_fetches_noth
 async def test_an_error_text_does_not_repeat_an_essay(web: Web) -> None:
     body = {"type": "steps", "input": {"count": "x" * 100_000}}
     assert len((await web.client.post("/tasks", json=body)).content) < 2000
+
+
+async def test_a_type_that_a_worker_announces_while_it_is_looked_up_is_none_that_is_unknown(
+    web: Web, worker: PlayedWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_empty = Registry.is_empty
+
+    async def announced(registry: Registry) -> bool:
+        """As after Redis was emptied: the workers come back one by one."""
+        await worker.offer(TaskType("late", "Comes in this moment.", {"type": "object"}))
+        return await is_empty(registry)
+
+    monkeypatch.setattr(Registry, "is_empty", announced)
+    assert (await web.client.post("/tasks", json={"type": "late"})).status_code == 202

@@ -122,14 +122,16 @@ async def live_side(
     sweep_seconds: float = 5.0,
     lease_seconds: float = 0.5,
     socket_timeout: float = 5.0,
+    unknown_seconds: float = 0.1,
     **options: Any,
 ) -> AsyncGenerator[LiveSide]:
-    """Run a hub as a server does. The lease is short: it is how long a loss stays untold."""
+    """Run a hub as a server does. Lease and `unknown_seconds` are short: they are how long a loss stays untold."""
     commands = connect(url, name="commands", socket_timeout=socket_timeout)
     listening = connect(url, name="listening", socket_timeout=None)
     log = Log(commands, keys, lifetimes=LIFETIMES, max_events=10_000)
     bells = Doorbells(listening, home=keys.bell("home"))
-    hub = Hub(log, bells, options=HubOptions(sweep_seconds=sweep_seconds, lease_seconds=lease_seconds, **options))
+    times = {"sweep_seconds": sweep_seconds, "lease_seconds": lease_seconds, "unknown_seconds": unknown_seconds}
+    hub = Hub(log, bells, options=HubOptions(**times, **options))
     side = LiveSide(hub, log, bells)
     loops = [asyncio.create_task(bells.run(), name="bells"), asyncio.create_task(hub.run(), name="hub")]
     try:

@@ -8,6 +8,7 @@ from typing import Any
 from tests.chaos.checker import Followed, Judge, Judgement, Outcome
 from tests.chaos.chronicle import Chronicle
 from tests.chaos.follower import ORIGIN, Follower, Id
+from tests.chaos.keys import log_key, slot_of
 from tests.chaos.plan import TaskPlan
 from tests.chaos.sse import Message
 from tests.chaos.truth import Script, result
@@ -122,3 +123,37 @@ def test_a_log_with_a_hole_or_with_two_ends_is_blamed():
     assert kinds(judged(holed)) == ["log"]
     holed.log = [*LOG, (Id(2000, 0), "complete")]
     assert set(kinds(judged(holed))) == {"end", "log"}
+
+
+def after_failover(*, lost_since: float, until: float, slots: frozenset[int] | None = None) -> Chronicle:
+    """At second 20 a replica was promoted that lacked what came after `lost_since`."""
+    found = chronicle()
+    found.add_failover("node2", 20.0, lost_since=lost_since, slots=slots).lost_until = until
+    return found
+
+
+def test_two_ends_are_excused_by_a_failover_only_if_the_first_was_lost_and_thought_safe():
+    twice = outcome((follower(), "closed"), (follower(ends="2000-0"), "204"))  # the end was told at second 10
+    assert "end" not in kinds(judged(twice, after_failover(lost_since=9.0, until=21.0)))
+    assert "end" in kinds(judged(twice, after_failover(lost_since=15.0, until=21.0)))  # the replica had that end
+    twice.readers[1].follower.endings[0] = twice.readers[1].follower.endings[0]._replace(at=19.5)
+    assert "end" in kinds(judged(twice, after_failover(lost_since=9.0, until=21.0)))  # its worker was there still
+
+
+def test_a_gap_after_a_failover_is_real_only_for_tasks_whose_slot_it_was():
+    told = follower(ends=None)
+    told.clock = lambda: 22.0
+    told.saw(Message("gap", json.dumps({"requested": "1000-1", "resumed_at": None, "missed": None}), ""))
+    told.saw(Message("complete", json.dumps({"result": result(SCRIPT.key, SCRIPT.events)}), "1000-2"))
+    slot = slot_of(log_key("abc"))
+    for slots, blamed in ((None, []), (frozenset({slot}), []), (frozenset({slot + 1}), ["gap"])):
+        befell = after_failover(lost_since=19.0, until=21.0, slots=slots)
+        assert kinds(judged(outcome((told, "204")), befell)) == blamed
+
+
+def test_a_task_begun_after_a_failover_may_be_lost_while_the_old_master_does_not_know():
+    vanished = outcome((follower(ends=None), "404"), status="", last_id=ORIGIN)
+    vanished.started_at = 23.0
+    vanished.readers[0].at = 30.0
+    assert "task" in kinds(judged(vanished, after_failover(lost_since=19.0, until=21.0)))
+    assert kinds(judged(vanished, after_failover(lost_since=19.0, until=25.0))) == []

@@ -122,6 +122,24 @@ def test_a_position_that_goes_back_is_a_repeat_and_one_that_goes_on_is_a_hole():
     assert first_half().event(f"{FIRST}-4", "position").kinds == []
 
 
+def test_an_attempt_told_from_the_record_may_show_a_hole_only_if_a_gap_says_so_at_once():
+    opening = {"attempt": 2, "resume_from": f"{FIRST}-4"}
+    told = Told().event("", "attempt", opening).event("", "attempt", opening)  # cut off, and told again
+    told.gap(None, f"{SECOND}-2").event(f"{SECOND}-1", "position").number(f"{SECOND}-2", 4)
+    assert told.kinds == []
+    assert "hole" in Told().event("", "attempt", opening).number(f"{SECOND}-1", 3).kinds
+    assert "hole" in Told().event("", "attempt", opening).event(f"{SECOND}-1", "position").kinds
+
+
+def test_the_longest_silence_is_between_two_events():
+    moments = iter([1.0, 3.0, 10.0])
+    told, now = Told(), 0.0
+    told.follower.clock = lambda: now
+    for number, now in enumerate(moments):  # noqa: B007 - the clock reads it
+        told.number(f"{FIRST}-{number}", number)
+    assert told.follower.longest_silence == 7.0
+
+
 def test_a_hole_that_was_announced_is_none():
     told = first_half().gap(f"{FIRST}-4", f"{FIRST}-6").event(f"{FIRST}-5", "position").number(f"{FIRST}-6", 4)
     told.number(f"{FIRST}-7", 5).checkpoint(f"{FIRST}-8").end(f"{FIRST}-9")

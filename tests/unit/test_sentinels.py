@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from server.streams.topology.address import Host
-from server.streams.topology.sentinel import Named, newest
+from server.streams.topology.sentinel import Named, newest, read_answer
 
 OLD, NEW = Named(1, Host("old", 6379)), Named(2, Host("new", 6379))
 
@@ -21,3 +21,8 @@ def test_those_who_have_not_heard_of_a_failover_lead_nobody_back_while_one_is_si
 
 def test_sentinels_that_were_set_up_anew_begin_to_count_again():
     assert newest([OLD, OLD, OLD], of=3, known=NEW) == OLD
+
+
+def test_the_master_is_the_one_that_is_handed_out_not_the_one_that_is_watched_until_the_failover_is_over():
+    about = [b"name", b"m", b"ip", b"old", b"port", b"6379", b"config-epoch", b"2"]
+    assert read_answer(about, [b"new", b"6379"]) == NEW

@@ -3,7 +3,7 @@
 Invariant: a connection leads to the newest master that a majority of the sentinels can tell of. One that leads
 elsewhere is cut as soon as that is known, also if it looks healthy: behind a partition the old master answers on, and
 what it is told is lost when it comes back as a replica. Whoever used the connection finds it lost, and dials again.
-Source: redis.io, "Sentinel client spec"; SENTINEL MASTER, ROLE.
+Source: redis.io, "Sentinel client spec"; SENTINEL MASTER, SENTINEL GET-MASTER-ADDR-BY-NAME, ROLE.
 """
 
 from __future__ import annotations
@@ -43,18 +43,29 @@ class Named:
     host: Host
 
 
-def read_answer(reply: Any) -> Named:
-    """What SENTINEL MASTER says. Raises `RedisError` for what is no such answer."""
-    if isinstance(reply, Exception):
-        raise RedisConnectionError(str(reply))
-    if isinstance(reply, list):  # RESP2
-        parts = cast("list[bytes]", reply)
-        reply = dict(zip(parts[::2], parts[1::2], strict=True))
-    fields = {_text(name): _text(value) for name, value in cast("Mapping[Any, Any]", reply).items()}
+def questions(service: str) -> list[tuple[str, str, str]]:
+    """The commands whose replies `read_answer` takes.
+
+    Two, for the sentinel that leads a failover counts it as soon as the replica is promoted, but until all replicas
+    have followed, SENTINEL MASTER goes on naming the old master.
+    """
+    return [("SENTINEL", "MASTER", service), ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", service)]
+
+
+def read_answer(about: Any, address: Any) -> Named:
+    """What a sentinel says. Raises `RedisError` for what is no such answer."""
+    for reply in (about, address):
+        if isinstance(reply, Exception):
+            raise RedisConnectionError(str(reply))
+    if isinstance(about, list):  # RESP2
+        parts = cast("list[bytes]", about)
+        about = dict(zip(parts[::2], parts[1::2], strict=True))
+    fields = {_text(name): _text(value) for name, value in cast("Mapping[Any, Any]", about).items()}
     try:
-        return Named(int(fields.get("config-epoch", 0)), Host(fields["ip"], int(fields["port"])))
-    except (KeyError, ValueError) as error:
-        raise RedisConnectionError(f"a sentinel answered without {error}") from error
+        name, port = map(_text, address)
+        return Named(int(fields.get("config-epoch", 0)), Host(name, int(port)))
+    except (TypeError, ValueError) as error:
+        raise RedisConnectionError(f"a sentinel named the master {address!r}") from error
 
 
 def is_enough(answers: Sequence[Named], *, of: int, known: Named | None) -> bool:
@@ -197,8 +208,8 @@ def master_client(address: Address, *, name: str, socket_timeout: float | None) 
 
 async def _ask(client: NodeClient, service: str) -> Named:
     async with asyncio.timeout(SENTINEL_TIMEOUT_SECONDS):
-        (reply,) = await client.execute_packed([("SENTINEL", "MASTER", service)])
-    return read_answer(reply)
+        about, address = await client.execute_packed(questions(service))
+    return read_answer(about, address)
 
 
 def _options(name: str) -> dict[str, Any]:

@@ -23,7 +23,14 @@ from redis.retry import Retry
 
 from server.streams.topology.address import Address, Host
 from server.streams.topology.node import options_for, sync_node_client
-from server.streams.topology.sentinel import SENTINEL_TIMEOUT_SECONDS, Named, is_enough, nobody_knows, read_answer
+from server.streams.topology.sentinel import (
+    SENTINEL_TIMEOUT_SECONDS,
+    Named,
+    is_enough,
+    nobody_knows,
+    questions,
+    read_answer,
+)
 
 _LOOK_SECONDS: Final = 1.0
 
@@ -46,7 +53,8 @@ class SyncSentinels:
         service = self._address.service
         for client in self._clients:
             try:
-                answers.append(read_answer(cast("Any", client).execute_command("SENTINEL", "MASTER", service)))
+                about, address = [cast("Any", client).execute_command(*words) for words in questions(service)]
+                answers.append(read_answer(about, address))
             except (RedisError, OSError) as error:
                 faults.append(error)
             if is_enough(answers, of=len(self._clients), known=self._known):
