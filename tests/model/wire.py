@@ -101,6 +101,9 @@ class Link:
     async def execute_packed(self, commands: Sequence[Command]) -> list[Any]:
         return await self.exchange(commands) if commands else []
 
+    async def execute_together(self, commands: Sequence[Command]) -> list[Any]:
+        return await self.exchange(commands)
+
     def pipeline(self, *, transaction: bool) -> _Pipeline:
         return _Pipeline(self)
 
