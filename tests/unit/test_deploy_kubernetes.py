@@ -241,6 +241,11 @@ def test_every_setting_in_the_manifests_is_one(base: list[dict[str, Any]]):
     assert given <= names
 
 
+def test_haproxy_reads_every_variable_that_it_is_given(base: list[dict[str, Any]]):
+    read = set(re.findall(r"\$\{(\w+)-", HAPROXY.read_text()))
+    assert environment_of(base, "reprise-haproxy").keys() <= read
+
+
 @pytest.mark.parametrize("name", ["reprise-server", "reprise-worker"])
 def test_the_password_of_redis_is_a_file_that_the_url_names(base: list[dict[str, Any]], name: str):
     secret = generated(FOLDER / "overlays" / "example", "secretGenerator", "reprise-redis")
