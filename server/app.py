@@ -37,6 +37,7 @@ from server.streams.reaper import Reaper
 from server.streams.registry import Registry
 from server.streams.suitability import examine
 from server.streams.tasks import TaskStore
+from server.web.metrics import Metrics
 from server.web.origins import Application
 from server.web.readiness import Readiness
 from server.web.refusals import EXCEPTION_HANDLERS, Refusals
@@ -155,6 +156,7 @@ def _build(settings: ServerSettings) -> _Parts:
             max_attempts=settings.max_attempts,
             stall_seconds=settings.stall_seconds,
         ),
+        metrics=Metrics(open_streams=lambda: hub.subscribers),
     )
     return _Parts(
         commands=commands,

@@ -1,16 +1,26 @@
 #!/bin/sh
 # Starts Redis or Sentinel in a container from a configuration file on its own volume.
 #
-#   start.sh redis LINE...       each LINE is one of the first configuration, as is
+#   start.sh redis LINE...       each LINE is one of the first configuration, as is; REPLICA_OF names the first master
 #   start.sh sentinel LINE...
 #
-# The file is written at the first start only. From then on it belongs to the process: a failover writes into it who is
-# master and who follows whom, and a container that forgot that would come back as a second master with old data.
+# To the others it is what the container is called (`hostname:`). The file is written at the first start only. From then on
+# it belongs to the process: a failover writes into it who is master and who follows whom, and a container that forgot that
+# would come back as a second master with old data.
 set -eu
 program=$1
 shift
 file=/data/$program.conf
+if [ ! -w /data ] || { [ -e "$file" ] && [ ! -w "$file" ]; }; then
+    echo "start.sh: user $(id -u) cannot write $file, perhaps because an earlier start was as root." \
+        "docs/deployment.md, \"With a Redis that survives\", says how to give the volume to redis." >&2
+    exit 1
+fi
 if [ ! -s "$file" ]; then
+    case $program in
+        redis) set -- "$@" "replica-announce-ip $(hostname)" ${REPLICA_OF:+"replicaof $REPLICA_OF 6379"} ;;
+        sentinel) set -- "$@" "sentinel announce-ip $(hostname)" ;;
+    esac
     printf '%s\n' "$@" >"$file.new"
     mv "$file.new" "$file"
 fi

@@ -13,6 +13,7 @@ from starlette.routing import BaseRoute, Mount, Route
 
 from server.web import dead_letters, follow, health, tasks
 from server.web.countdown import countdown
+from server.web.metrics import metrics
 from server.web.page import Page
 from server.web.state import WebRequest
 
@@ -38,6 +39,7 @@ def routes() -> list[BaseRoute]:
         Route("/dead-letters/{id}/retry", dead_letters.retry_dead_letter, methods=["POST"]),
         Route("/health/live", health.live, methods=["GET"]),
         Route("/health/ready", health.ready, methods=["GET"]),
+        Route("/metrics", metrics, methods=["GET"]),
         Mount("/console", page),
         Route("/", page, methods=["GET"]),
     ]

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from server.streams.dead_letters import DeadLetters
     from server.streams.registry import Registry
     from server.streams.tasks import TaskStore
+    from server.web.metrics import Metrics
     from server.web.readiness import Readiness
     from server.web.refusals import Refusals
 
@@ -40,6 +41,7 @@ class State(TypedDict):
     readiness: Readiness
     refusals: Refusals
     limits: Limits
+    metrics: Metrics
 
 
 WebRequest: TypeAlias = "Request[State]"

@@ -4,7 +4,9 @@ The proxy is real; the replicas are scripted, because they have to break off at 
 """
 
 import asyncio
+import os
 import re
+import signal
 import socket
 import struct
 import time
@@ -295,3 +297,22 @@ async def test_replica_learns_at_once_that_its_reader_left(tmp_path: Path) -> No
             await reader.readuntil(b"data: ")
         writer.close()
         await asyncio.wait_for(replicas[0].reader_left.wait(), 5)
+
+
+async def test_the_proxy_says_that_it_works_while_no_replica_does(tmp_path: Path) -> None:
+    async with proxied(tmp_path, answers) as (proxy, replicas), client(proxy) as http:
+        await replicas[0].stop()
+        assert (await http.get("/health/proxy")).status_code == 200
+        assert (await http.get("/health/ready")).status_code == 503
+    assert asked(replicas) == 0
+
+
+async def test_streams_go_on_after_a_soft_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROXY_SOFT_STOP", "60s")
+    async with proxied(tmp_path, streams_the_time) as (proxy, _):
+        reader, writer = await open_stream(proxy)
+        await reader.readuntil(b"data: ")
+        os.kill(proxy.pid, signal.SIGUSR1)
+        for _ in range(19):
+            await reader.readuntil(b"data: ")
+        writer.close()
