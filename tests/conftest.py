@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -64,6 +65,12 @@ async def client(redis_url: str) -> AsyncIterator[AsyncClient]:
     found = connect(redis_url, name="test")
     yield found
     await found.aclose()
+
+
+@pytest.fixture
+def enough(tmp_path: Path) -> Path:
+    """Given to a task as `until`, it lasts until the test touches this: a fixed length may be over too soon."""
+    return tmp_path / "enough"
 
 
 @pytest.fixture

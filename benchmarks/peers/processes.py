@@ -41,7 +41,7 @@ class Program:
             said = "\n".join(self._log.read_text(errors="replace").splitlines()[-_SHOWN_LINES:])
             raise Unusable(f"{self.name} ended with exit code {code}. It said:\n{said}")
 
-    def wait_until(self, condition: Callable[[], bool], *, what: str, within_seconds: float = 20.0) -> None:
+    def wait_until(self, condition: Callable[[], bool], *, what: str, within_seconds: float = 60.0) -> None:
         """Wait for the program to get somewhere. Raises `Unusable` if it dies or does not."""
         deadline = time.monotonic() + within_seconds
         while not condition():

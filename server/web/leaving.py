@@ -2,11 +2,13 @@
 
 A client that keeps its connection would come back to this process by it, whatever a balancer of connections thinks;
 and the connections that are idle at the end have to be closed, where a request may meet the closing. So clients are
-told to make a new one, while there is time.
+told to make a new one, while there is time. A request that outlives even that is cancelled, with nobody left to answer:
+no error, and no traceback of one.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, MutableMapping
 from typing import Any, Final
 
@@ -25,7 +27,12 @@ class LastAnswers:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and self._is_draining():
             send = _closing(send)
-        await self._app(scope, receive, send)
+        try:
+            await self._app(scope, receive, send)
+        except asyncio.CancelledError:
+            # Only the end of a drain cancels a request, after its connection was cut. The web server would log it.
+            if scope["type"] != "http" or not self._is_draining():
+                raise
 
 
 def _closing(send: Send) -> Send:

@@ -19,7 +19,7 @@ from pathlib import Path
 from shutil import which
 from typing import Any, NamedTuple, Protocol
 
-from playwright.async_api import Browser, Response, async_playwright
+from playwright.async_api import Browser, Response, async_playwright, expect
 from playwright.async_api import Page as PlaywrightPage
 from websockets.asyncio.client import ClientConnection, connect
 
@@ -51,7 +51,11 @@ _FIREFOX_PREFERENCES: dict[str, object] = {
     "toolkit.telemetry.enabled": False,
 }
 _FIREFOX_ADDRESS = re.compile(rb"WebDriver BiDi listening on (ws://127\.0\.0\.1:[0-9]+)")
-_START_SECONDS = 30.0
+_START_SECONDS = 90.0
+#: Of Playwright, for what a page is expected to show and for what a test does in it.
+_PATIENCE_MS = 60_000.0
+
+expect.set_options(timeout=_PATIENCE_MS)
 
 
 class Answer(NamedTuple):
@@ -82,6 +86,7 @@ class ChromiumPage:
     answers: list[Answer] = field(default_factory=list[Answer])
 
     def __post_init__(self) -> None:
+        self.page.set_default_timeout(_PATIENCE_MS)
         self.page.on("response", self._note)
 
     async def open(self, url: str) -> None:
@@ -98,7 +103,9 @@ class ChromiumPage:
 async def chromium() -> AsyncGenerator[Browser]:
     """A Chromium without a page."""
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=_CHROMIUM_OPTIONS)
+        browser = await playwright.chromium.launch(
+            executable_path=CHROMIUM, args=_CHROMIUM_OPTIONS, timeout=_START_SECONDS * 1000
+        )
         try:
             yield browser
         finally:

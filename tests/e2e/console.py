@@ -36,7 +36,7 @@ class Console:
 
     async def fill_in(self, type: str, **fields: Any) -> None:
         """Choose a task type, once a worker offers it, and fill in its form."""
-        await self.part("type-select").select_option(type, timeout=20_000)
+        await self.part("type-select").select_option(type)
         for name, value in fields.items():
             await self.part(f"field-{name}").fill(str(value))
 
@@ -44,7 +44,7 @@ class Console:
         """Start a task; its id."""
         await self.fill_in(type, **fields)
         await self.part("start").click()
-        return await wait_until(self.task_id, description=f"a task of type {type} is open in the page", timeout=10)
+        return await wait_until(self.task_id, description=f"a task of type {type} is open in the page", timeout=60)
 
     async def task_id(self) -> str:
         """Id of the followed task; empty if there is none."""
@@ -57,7 +57,7 @@ class Console:
     async def data(self, type: str) -> list[Any]:
         return [event.data for event in await self.events() if event.type == type]
 
-    async def has(self, count: int, *, timeout: float = 20) -> None:
+    async def has(self, count: int, *, timeout: float = 60) -> None:
         """Wait for so many events of the log."""
 
         async def is_there() -> bool:
@@ -65,7 +65,7 @@ class Console:
 
         await wait_until(is_there, description=f"{count} events in the page", timeout=timeout)
 
-    async def ended(self, status: str, *, timeout: float = 30) -> None:
+    async def ended(self, status: str, *, timeout: float = 90) -> None:
         """Wait for the task's end, and until the browser has been told that there is nothing more to come."""
 
         async def is_closed() -> bool:

@@ -27,8 +27,9 @@ class Answer:
     asked_at: float
     #: 0 as long as there is none.
     status: int = 0
-    #: When the first event with data came.
+    #: When the first event with data came, and the last.
     event_at: float | None = None
+    last_event_at: float = 0.0
     ended_at: float = 0.0
     #: Whether the body came to the end that HTTP knows.
     is_whole: bool = False
@@ -154,7 +155,8 @@ class _Response(asyncio.Protocol):
         if event_id is not None:
             self._source.cursor = event_id
         if data is not None:
-            self._answer.event_at = self._answer.event_at or asyncio.get_running_loop().time()
+            self._answer.last_event_at = asyncio.get_running_loop().time()
+            self._answer.event_at = self._answer.event_at or self._answer.last_event_at
             self._source.events.append(Received(event_id or "", event_type, None))
 
 

@@ -6,7 +6,6 @@ import asyncio
 import os
 import re
 import signal
-import socket
 import sys
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import httpx
 
+from tests.support.ports import unused_port
 from tests.support.waiting import wait_until
 
 REPRISE = str(Path(sys.executable).parent / "reprise")
@@ -42,7 +42,7 @@ class DevRun:
         """Pids of every process of that name (all if empty), oldest first."""
         return [int(pid) for found, pid in _STARTED.findall(self.text) if found == (name or found)]
 
-    async def said(self, pattern: str, *, timeout: float = 20) -> None:
+    async def said(self, pattern: str, *, timeout: float = 60) -> None:
         await wait_until(
             lambda: re.search(pattern, self.text) or self.process.returncode is not None,
             description=f"{pattern!r} in:\n{self.text}",
@@ -55,7 +55,7 @@ class DevRun:
         await self.said("Reprise is ready")
 
     async def is_healthy(self) -> bool:
-        async with httpx.AsyncClient(base_url=self.url, timeout=5) as http:
+        async with httpx.AsyncClient(base_url=self.url, timeout=30) as http:
             with suppress(httpx.HTTPError):
                 return (await http.get("/health/ready")).status_code == 200
         return False
@@ -65,8 +65,9 @@ class DevRun:
         pid = await wait_until(
             lambda: next((pid for pid in self.pids(name) if pid != after), 0),
             description=f"another {name} in:\n{self.text}",
+            timeout=60,
         )
-        await wait_until(self.is_healthy, description=f"health after the end of {name}", timeout=20)
+        await wait_until(self.is_healthy, description=f"health after the end of {name}", timeout=60)
         return pid
 
     async def stop(self, number: signal.Signals = signal.SIGINT) -> int:
@@ -74,7 +75,7 @@ class DevRun:
         self.process.send_signal(number)
         return await self.ended()
 
-    async def ended(self, *, timeout: float = 20) -> int:
+    async def ended(self, *, timeout: float = 60) -> int:
         async with asyncio.timeout(timeout):
             code = await self.process.wait()
             await self._reading
@@ -92,7 +93,7 @@ async def dev_run(
 ) -> AsyncGenerator[DevRun]:
     """Start it in `folder`, on a free port; in the end it is stopped and nothing may be left."""
     process = await asyncio.create_subprocess_exec(
-        *(REPRISE, "dev", "--port", str(free_port() if port is None else port), *options),
+        *(REPRISE, "dev", "--port", str(unused_port() if port is None else port), *options),
         cwd=folder,
         env=environment(settings),
         stdin=asyncio.subprocess.DEVNULL,
@@ -106,7 +107,7 @@ async def dev_run(
         if process.returncode is None:
             await run.stop()
         with suppress(TimeoutError):
-            await run.ended(timeout=5)
+            await run.ended(timeout=30)
         left = [pid for pid in run.pids() if is_alive(pid)]
         for pid in left:
             os.kill(pid, signal.SIGKILL)
@@ -123,7 +124,7 @@ async def reprise(folder: Path, *arguments: str, settings: Mapping[str, str] | N
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    async with asyncio.timeout(50):
+    async with asyncio.timeout(120):
         out, errors = await process.communicate()
     return process.returncode or 0, out.decode(), errors.decode()
 
@@ -139,8 +140,3 @@ def is_alive(pid: int) -> bool:
     with suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     return False
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from tests.e2e.product import Product
 from tests.e2e.reader import Reader, following
 
-_PATIENCE_SECONDS = 90.0
+_PATIENCE_SECONDS = 120.0
 
 
 @dataclass

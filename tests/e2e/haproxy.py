@@ -41,7 +41,7 @@ class Proxy:
             found = (re.findall(rf"Server {name}/{replica} is (UP|DOWN)", text) for name in ("events", "requests"))
             return {["UP", *each][-1] for each in found}
 
-        await wait_until(lambda: states() == {"UP"}, description=f"{replica} is in use", timeout=15)
+        await wait_until(lambda: states() == {"UP"}, description=f"{replica} is in use", timeout=60)
 
 
 def configuration_for(replicas: Sequence[str]) -> str:
@@ -89,7 +89,7 @@ async def _answering(process: asyncio.subprocess.Process, port: int, log: Path) 
     exited = asyncio.create_task(process.wait(), name="haproxy-exit")
     answered = asyncio.create_task(_answer(port), name="haproxy-answer")
     try:
-        await asyncio.wait({exited, answered}, timeout=10, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({exited, answered}, timeout=40, return_when=asyncio.FIRST_COMPLETED)
         if not answered.done():
             raise RuntimeError(f"haproxy did not answer (exit code {process.returncode}): {log.read_text()}")
         await answered

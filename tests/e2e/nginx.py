@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from shutil import which
 
-from tests.e2e.product import unused_port
+from tests.support.ports import unused_port
 from tests.support.waiting import wait_until
 
 CONFIGURATION = Path(__file__).parents[2] / "deploy" / "nginx" / "nginx.conf"
@@ -57,7 +57,7 @@ async def run_nginx(replicas: Sequence[str], folder: Path) -> AsyncGenerator[int
         return False
 
     try:
-        await wait_until(answers, description="nginx answers", timeout=10)
+        await wait_until(answers, description="nginx answers")
         yield port
     finally:
         if process.returncode is None:

@@ -57,18 +57,18 @@ class Reader:
     cursor: str = ""
     _retry_seconds: float = _UNTOLD_RETRY_SECONDS
 
-    async def follow(self, *, timeout: float = 60) -> None:
+    async def follow(self, *, timeout: float = 120) -> None:
         async with asyncio.timeout(timeout):
             while await self._connect():  # noqa: ASYNC110 (it waits for a time, not for an event)
                 await asyncio.sleep(0.001 if self.hurries else self._retry_seconds)
 
-    async def has(self, count: int, *, timeout: float = 15) -> None:
+    async def has(self, count: int, *, timeout: float = 60) -> None:
         """Wait for so many events of the log."""
         await wait_until(
             lambda: len(self.numbered) >= count, description=f"{count} events of {self.path}", timeout=timeout
         )
 
-    async def has_type(self, type: str, *, timeout: float = 15) -> None:
+    async def has_type(self, type: str, *, timeout: float = 60) -> None:
         await wait_until(lambda: type in self.types, description=f"{type!r} on {self.path}", timeout=timeout)
 
     @property
@@ -111,7 +111,7 @@ class Reader:
 
 
 @asynccontextmanager
-async def following(reader: Reader, *, timeout: float = 60) -> AsyncGenerator[asyncio.Task[None]]:
+async def following(reader: Reader, *, timeout: float = 120) -> AsyncGenerator[asyncio.Task[None]]:
     """Follow beside the test; awaiting what is yielded waits for the end of the stream."""
     task = asyncio.create_task(reader.follow(timeout=timeout), name=f"follow {reader.path}")
     try:

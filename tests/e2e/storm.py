@@ -119,12 +119,22 @@ class Storm:
             os.kill(worker.pid, signal.SIGSTOP)
             self._frozen[worker] = strike + _FREEZE_FOR
             self.figures.freezes += 1
-        worker = self._draw()
+        worker = self._draw() if strike else await self._runs_one()
         killed_at = time()
         await worker.kill()
         self._killed_at[worker.pid] = killed_at
         self.figures.kills += 1
         await worker.start()
+
+    async def _runs_one(self) -> Worker:
+        """A worker that has begun a task: of one that dies sooner there is nothing to take over."""
+
+        def has_begun() -> str:
+            begun = (task_id for task_id in self._readers if 2 <= self._product.log_length(task_id) <= STEPS)
+            return next(begun, "")
+
+        task_id = await wait_until(has_begun, description="a task has begun", timeout=60)
+        return self._product.runner(task_id)
 
     def _draw(self) -> Worker:
         return self._random.choice([worker for worker in self._product.workers if worker not in self._frozen])
@@ -137,14 +147,14 @@ class Storm:
                 del self._frozen[worker]
 
     async def _collect(self) -> None:
-        async with httpx.AsyncClient(base_url=self._product.url, timeout=10, trust_env=False) as http:
+        async with httpx.AsyncClient(base_url=self._product.url, timeout=30, trust_env=False) as http:
             for task_id, reader in self._readers.items():
                 task = (await http.get(f"/tasks/{task_id}")).raise_for_status().json()
                 seen = Seen(task, self._log(task_id), reader.events, reader.statuses, self._writes(task_id))
                 self.seen.append(seen)
         failed = sum(seen.task["status"] == "failed" for seen in self.seen)
         # Listed once whoever ended the task comes to it, or another worker or a server in its place.
-        await wait_until(lambda: self._list_dead_letters(failed), description=f"{failed} dead letters", timeout=20)
+        await wait_until(lambda: self._list_dead_letters(failed), description=f"{failed} dead letters", timeout=60)
         figures = self.figures
         figures.tasks = len(self.seen)
         figures.dead_letters = len(self.dead_letters)
@@ -153,7 +163,7 @@ class Storm:
         figures.take_overs = [late for each in self.seen for late in self._take_overs(each)]
 
     async def _list_dead_letters(self, expected: int) -> bool:
-        async with httpx.AsyncClient(base_url=self._product.url, timeout=10, trust_env=False) as http:
+        async with httpx.AsyncClient(base_url=self._product.url, timeout=30, trust_env=False) as http:
             found = (await http.get("/dead-letters", params={"limit": 100})).raise_for_status().json()
         assert found["next"] is None, "More dead letters than a page has."
         self.dead_letters = [each["task_id"] for each in found["dead_letters"]]

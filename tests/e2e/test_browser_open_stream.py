@@ -16,7 +16,7 @@ from workers import open_stream
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed on this machine"),
-    pytest.mark.timeout(120),
+    pytest.mark.timeout(300),
 ]
 #: Keeps what the page received, as docs/api.md says to follow such a stream.
 SCRIPT = """(() => {
@@ -38,7 +38,7 @@ async def has(page: ChromiumPage, count: int) -> None:
     async def is_so() -> bool:
         return len(await received(page)) >= count
 
-    await wait_until(is_so, description=f"the page has {count} events", timeout=40)
+    await wait_until(is_so, description=f"the page has {count} events", timeout=90)
 
 
 @pytest.mark.slow

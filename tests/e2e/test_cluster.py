@@ -18,7 +18,7 @@ EVENTS = 500
 INTERVAL_MS = 20
 SETTINGS = {"REPRISE_LEASE_SECONDS": "8", "REPRISE_CONCURRENCY": "12"}
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(400)
 
 
 @pytest.mark.parametrize("way", ["killed", "frozen"])

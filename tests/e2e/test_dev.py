@@ -13,7 +13,7 @@ from tests.e2e.dev_run import REPRISE, dev_run, environment, is_alive, reprise
 from tests.support.redis_server import server_binary
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(400)
 
 
 async def test_one_command_finishes_a_task_and_leaves_nothing_behind(tmp_path: Path):
@@ -33,7 +33,7 @@ async def test_one_command_finishes_a_task_and_leaves_nothing_behind(tmp_path: P
 async def test_the_page_is_served(tmp_path: Path):
     async with dev_run(tmp_path, "--ephemeral") as run:
         await run.ready()
-        async with httpx.AsyncClient(base_url=run.url) as http:
+        async with httpx.AsyncClient(base_url=run.url, timeout=30) as http:
             answer = await http.get("/")
     assert answer.headers["content-type"].startswith("text/html")
 
@@ -57,7 +57,7 @@ async def test_a_task_is_followed_across_the_death_of(name: str, tmp_path: Path)
         follower = asyncio.create_task(
             reprise(tmp_path, "run", "countdown", "--input", '{"seconds": 5}', "--url", run.url)
         )
-        await wait_until(lambda: _has_tasks(run.url), description="the task has begun")
+        await wait_until(lambda: _has_tasks(run.url), description="the task has begun", timeout=60)
         before = run.pids(name)[0]
         os.kill(before, signal.SIGKILL)
         code, _, errors = await follower
@@ -67,18 +67,18 @@ async def test_a_task_is_followed_across_the_death_of(name: str, tmp_path: Path)
 
 
 async def _has_tasks(url: str) -> bool:
-    async with httpx.AsyncClient(base_url=url) as http:
+    async with httpx.AsyncClient(base_url=url, timeout=30) as http:
         return "running" in (await http.get("/tasks")).text
 
 
 async def test_data_is_kept_from_one_run_to_the_next(tmp_path: Path):
     async with dev_run(tmp_path) as run:
         await run.ready()
-        async with httpx.AsyncClient(base_url=run.url) as http:
+        async with httpx.AsyncClient(base_url=run.url, timeout=30) as http:
             created = await http.post("/tasks", json={"type": "process", "execute": False})
     async with dev_run(tmp_path) as run:
         await run.ready()
-        async with httpx.AsyncClient(base_url=run.url) as http:
+        async with httpx.AsyncClient(base_url=run.url, timeout=30) as http:
             found = await http.get(f"/tasks/{created.json()['id']}")
     assert found.json()["type"] == "process"
 
@@ -133,7 +133,7 @@ async def test_children_do_not_outlive_a_killed_run_and_the_next_one_starts(tmp_
         await run.ready()
         run.process.kill()
         await wait_until(
-            lambda: not any(is_alive(pid) for pid in run.pids()), description="all children gone", timeout=20
+            lambda: not any(is_alive(pid) for pid in run.pids()), description="all children gone", timeout=60
         )
     async with dev_run(tmp_path, "--workers", "0") as run:
         await run.ready()
@@ -174,7 +174,7 @@ async def test_a_redis_that_is_there_is_used(tmp_path: Path, redis_url: str):
 
 
 async def test_ctrl_c_twice_stops_at_once(tmp_path: Path):
-    async with dev_run(tmp_path, "--workers", "0", settings={"REPRISE_DRAIN_SECONDS": "60"}) as run:
+    async with dev_run(tmp_path, "--workers", "0", settings={"REPRISE_DRAIN_SECONDS": "3600"}) as run:
         await run.ready()
         server = run.pids("server")[0]
         os.kill(server, signal.SIGSTOP)  # it will not hear a wish to stop

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from pathlib import Path
 
 import httpx
@@ -13,30 +12,33 @@ from tests.e2e.crowd import following_crowd
 from tests.e2e.nginx import NGINX, run_nginx
 from tests.e2e.product import product
 from tests.e2e.reader import assert_whole
-from tests.e2e.test_haproxy import EVENT_SOURCE, Answer, Replica, answers, breaks_off, refuses, streams_the_time
+from tests.e2e.test_haproxy import (
+    EVENT_SOURCE,
+    Answer,
+    Replica,
+    answers,
+    breaks_off,
+    refuses,
+    streams_what_was_heard,
+    times_of_passing,
+)
 from tests.support.waiting import wait_until
 
 pytestmark = [
     pytest.mark.skipif(NGINX is None, reason="nginx is not installed on this machine"),
-    pytest.mark.timeout(120),
+    pytest.mark.timeout(300),
 ]
 
 
 async def test_an_event_passes_nginx_without_waiting_for_the_next_one(tmp_path: Path):
-    replicas = await started(streams_the_time, streams_the_time, streams_the_time)
-    delays: list[float] = []
+    replicas = await started(*[streams_what_was_heard] * 3)
     async with (
         run_nginx([each.address for each in replicas], tmp_path) as port,
         client(port) as http,
         http.stream("GET", "/events", headers=EVENT_SOURCE) as response,
     ):
-        async for line in response.aiter_lines():
-            if line.startswith("data: "):
-                delays.append(time.monotonic() - float(line[6:]))
-            if len(delays) == 20:
-                break
-    # Buffered, all twenty would come together, the first one 400 ms late.
-    assert sorted(delays)[10] < 0.05, delays
+        # Buffered, not even the first would come: the second waits until the first was heard.
+        print(f"\nnginx: {await times_of_passing(response, replicas)}")  # noqa: T201 - what it is run by hand for
     await stopped(replicas)
 
 
@@ -81,29 +83,32 @@ async def test_a_post_that_was_sent_goes_to_no_other_replica(tmp_path: Path):
 
 
 @pytest.mark.slow
-async def test_readers_behind_nginx_outlive_the_stop_of_a_replica_and_the_kill_of_another(tmp_path: Path):
+async def test_readers_behind_nginx_outlive_the_stop_of_a_replica_and_the_kill_of_another(tmp_path: Path, enough: Path):
     settings = {"REPRISE_DRAIN_SECONDS": "2"}
     async with (
         product(tmp_path, servers=3, settings=settings) as found,
         run_nginx([server.address for server in found.servers], tmp_path) as port,
     ):
-        task_id = await found.start_task("emit_many", url=f"http://127.0.0.1:{port}", count=400, interval_ms=30)
+        url = f"http://127.0.0.1:{port}"
+        task_id = await found.start_task("emit_many", url=url, count=50, interval_ms=30, until=str(enough))
         async with following_crowd(port, [f"/tasks/{task_id}/events"] * 30) as crowd:
             await wait_until(
-                lambda: all(len(source.events) > 5 for source in crowd.sources), description="all read", timeout=20
+                lambda: all(len(source.events) > 5 for source in crowd.sources), description="all read", timeout=90
             )
             assert await found.servers[0].stop() == 0
             await found.servers[1].kill()
-            await crowd.until_ended(timeout=60)
+            enough.touch()
+            await crowd.until_ended(timeout=120)
+        emitted = found.emitted_in_all(task_id)
         for source in crowd.sources:
-            assert_whole(source.events, emitted=400)
+            assert_whole(source.events, emitted=emitted)
             assert set(source.statuses[:-1]) <= {0, 200}
             assert source.statuses[-1] == 204
         assert sum(len(source.answers) > 2 for source in crowd.sources) >= 10, "nobody was moved"
 
 
 def client(port: int) -> httpx.AsyncClient:
-    return httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=10, trust_env=False)
+    return httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=40, trust_env=False)
 
 
 async def started(*kinds: Answer) -> list[Replica]:

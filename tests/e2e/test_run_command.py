@@ -8,7 +8,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from tests.e2e.dev_run import REPRISE, environment, free_port, reprise
+from tests.e2e.dev_run import REPRISE, environment, reprise
+from tests.support.ports import unused_port
 from tests.support.waiting import wait_until
 
 #: Bytes, or what gives them once it is time.
@@ -78,7 +79,7 @@ async def test_a_task_is_followed_over_several_connections_by_its_cursor(tmp_pat
 
 async def test_a_task_that_no_worker_could_run_is_said_to_wait_for_one(tmp_path: Path):
     async def begun_late() -> bytes:
-        await wait_until(lambda: len(script.asked) == 3, description="it asks how the task stands", timeout=20)
+        await wait_until(lambda: len(script.asked) == 3, description="it asks how the task stands", timeout=60)
         return STREAM_HEAD + frame("1-0", "attempt", {"attempt": 1}) + frame("1-1", "complete", {"result": 1})
 
     async with scripted(
@@ -149,7 +150,7 @@ async def test_a_refusal_is_one_sentence_with_exit_code_2(tmp_path: Path):
 
 
 async def test_no_server_is_one_sentence_with_exit_code_2(tmp_path: Path):
-    url = f"http://127.0.0.1:{free_port()}"
+    url = f"http://127.0.0.1:{unused_port()}"
     code, out, errors = await reprise(tmp_path, "run", "demo", "--url", url)
     assert (code, out) == (2, "")
     assert errors.startswith(f"reprise: Nothing answers at {url}")
@@ -181,7 +182,7 @@ async def test_ctrl_c_stops_following_and_says_how_to_cancel(tmp_path: Path):
             stderr=asyncio.subprocess.PIPE,
         )
         assert process.stderr
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await process.stderr.readuntil(b"connecting again")
             process.send_signal(signal.SIGINT)
             errors = (await process.stderr.read()).decode()

@@ -15,7 +15,7 @@ TASKS = 12
 EVENTS = 500
 INTERVAL_MS = 20
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(400)
 
 
 @pytest.mark.parametrize("way", ["killed", "frozen"])

@@ -32,6 +32,6 @@ async def _health(redis_url: str, *, name: str) -> tuple[int, str]:
         env={"PYTHONPATH": str(ROOT), "REPRISE_REDIS_URL": redis_url, "REPRISE_NAME": name},
         stderr=asyncio.subprocess.PIPE,
     )
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         _, errors = await process.communicate()
     return process.returncode or 0, errors.decode()

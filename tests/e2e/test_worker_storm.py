@@ -17,7 +17,7 @@ from tests.e2e.storm import Storm, check
 SECONDS = int(os.environ.get("REPRISE_STORM_SECONDS", "8"))
 TASKS = SECONDS * 10 // 3
 #: For the last attempt of the last task.
-CALM_SECONDS = 60.0
+CALM_SECONDS = 150.0
 SETTINGS = {"REPRISE_LEASE_SECONDS": "1.5", "REPRISE_SWEEP_SECONDS": "0.5"}
 
 pytestmark = pytest.mark.timeout(SECONDS + 2 * CALM_SECONDS)

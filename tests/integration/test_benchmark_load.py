@@ -56,7 +56,7 @@ def hub(script: Script) -> Generator[LoadSpec]:
             subscribers=SUBSCRIBERS,
             events=EVENTS,
             samples=2,
-            patience_seconds=3,
+            patience_seconds=10,
         )
         server.join()
         for connection in connections:
@@ -65,8 +65,8 @@ def hub(script: Script) -> Generator[LoadSpec]:
 
 def load(spec: LoadSpec) -> Drained:
     with child.running("benchmarks.load.subscribers", spec) as running:
-        running.hear(Attached, within_seconds=20)
-        return running.hear(Drained, within_seconds=20)
+        running.hear(Attached, within_seconds=60)
+        return running.hear(Drained, within_seconds=60)
 
 
 def test_a_run_in_which_everybody_got_everything_is_reported_with_its_counts():

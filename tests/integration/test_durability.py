@@ -26,8 +26,9 @@ from server.streams.shared_writer import SharedWriter
 from server.streams.tasks import NewTask, TaskStore
 from server.streams.writer import StreamWriter
 from tests.support.log_hand import LIFETIMES, Hand
+from tests.support.ports import unused_port
 from tests.support.redis_server import RedisServer
-from tests.support.replicated import Replicated, free_port, in_vain
+from tests.support.replicated import Replicated, in_vain
 from tests.support.waiting import wait_until
 
 T = TypeVar("T")
@@ -94,7 +95,7 @@ async def test_a_writer_counts_as_stored_what_its_replica_has_and_says_that_it_w
             assert await numbers(hand) == ["1", "2"]
             assert writer.stored.sequence == 1
             pair.replica.resume()
-            await asyncio.wait_for(flushing, 5)
+            await asyncio.wait_for(flushing, 30)
     assert writer.stored.sequence == 2
     said = [each.message for each in caplog.records]
     assert [message[:12] for message in said] == ["Appends wait", "Appends go o"]
@@ -153,7 +154,7 @@ async def test_a_wait_whose_connection_broke_is_not_taken_for_granted_on_the_nex
     await _cut(hand.client)
     assert await waits(flushing, seconds=1)
     pair.replica.resume()
-    await asyncio.wait_for(flushing, 5)
+    await asyncio.wait_for(flushing, 30)
     if isinstance(writer, SharedWriter):
         writer.close()
         assert [event.data for event in await hand.log("chat")] == ["1", "2"]
@@ -181,7 +182,7 @@ async def test_a_master_that_was_demoted_is_left_and_what_is_unknown_is_repaired
         pair.replica.command("CONFIG", "SET", "min-replicas-to-write", "0")
         third = RedisServer(options=("--replicaof", f"127.0.0.1 {_listen(pair.replica)}"))
         with third:
-            await asyncio.wait_for(flushing, 20)
+            await asyncio.wait_for(flushing, 60)
     promoted = connect(pair.url, name="promoted")
     assert await numbers(Hand(promoted, keys)) == ["1", "2", "3"]
     await promoted.aclose()
@@ -189,7 +190,7 @@ async def test_a_master_that_was_demoted_is_left_and_what_is_unknown_is_repaired
 
 def _listen(server: RedisServer) -> int:
     """Have it listen on a port too, so that another may replicate it."""
-    port = free_port()
+    port = unused_port()
     server.command("CONFIG", "SET", "port", port)
     return port
 
@@ -203,7 +204,7 @@ async def test_a_publisher_over_http_is_answered_once_a_replica_has_it(
     publishing = asyncio.ensure_future(log.publish("chat", [Draft("t", "2")], token="b"))
     assert await waits(publishing)
     pair.replica.resume()
-    [second] = await asyncio.wait_for(publishing, 5)
+    [second] = await asyncio.wait_for(publishing, 30)
     assert second == first.next()
     assert [event.data for event in await Hand(client, keys).log("chat")] == ["1", "2"]
 
@@ -402,7 +403,7 @@ async def test_a_writer_counts_as_stored_what_is_on_the_disk(on_disk: RedisServe
         flushing = asyncio.ensure_future(writer.flush())
         assert await waits(flushing)
         on_disk.command("CONFIG", "SET", "appendfsync", "everysec")
-        await asyncio.wait_for(flushing, 5)
+        await asyncio.wait_for(flushing, 30)
     await lane.aclose()
     await client.aclose()
     on_disk.restart()
@@ -424,6 +425,6 @@ async def test_a_file_that_is_switched_off_is_said_and_waited_for(
         await wait_until(lambda: "appendonly yes" in caplog.text, description="the log says what to do")
         assert not flushing.done()
         await execute(client, "CONFIG", "SET", "appendonly", "yes")
-        await asyncio.wait_for(flushing, 10)
+        await asyncio.wait_for(flushing, 30)
     await lane.aclose()
     await client.aclose()

@@ -29,7 +29,7 @@ class Ear:
     rings: asyncio.Queue[bytes]
 
     async def next(self) -> tuple[Event, ...] | None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             return parse_ring(await self.rings.get())
 
 
@@ -39,7 +39,7 @@ async def ear(redis_url: str, keys: Keys) -> AsyncIterator[Ear]:
     bells = Doorbells(client, home=keys.bell("home"))
     found = Ear(asyncio.Queue())
     running = asyncio.create_task(bells.run())
-    await wait_until(lambda: bells.is_connected, description="the doorbell is connected", timeout=20)
+    await wait_until(lambda: bells.is_connected, description="the doorbell is connected")
     for stream in ("chat", "tasks.a"):
         await bells.watch(keys.bell(stream), found.rings.put_nowait)
     yield found

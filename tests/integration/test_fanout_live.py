@@ -150,7 +150,7 @@ async def test_ids_carry_the_prefix_of_their_stream(hand: Hand, side: LiveSide):
 async def take(subscription: Subscription, frames: AsyncIterator[bytes], until: int) -> list[bytes]:
     """Read as far as this sequence, block by block."""
     blocks: list[bytes] = []
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while sequences(*blocks)[-1:] != [until]:
             blocks.append(await anext(frames))
     return blocks

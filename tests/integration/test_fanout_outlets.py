@@ -67,7 +67,7 @@ async def test_events_reach_an_open_outlet_between_heartbeats(hand: Hand, side: 
 async def test_a_reader_whose_looks_fail_goes_on_when_redis_is_back(keys: Keys):
     """A heartbeat that is due at the very moment of a failed look must not be the last that is heard of the reader."""
     with RedisServer() as server:
-        async with live_side(server.url, keys, heartbeat_seconds=0.05, socket_timeout=0.2, sweep_seconds=0.1) as side:
+        async with live_side(server.url, keys, heartbeat_seconds=0.05, socket_timeout=1, sweep_seconds=0.1) as side:
             hand = Hand(side.log._client, keys)
             await hand.publish("chat", drafts("a"), token="1")
             subscription, outlet = await follow(side, Start(heartbeat_events=True))
@@ -75,17 +75,15 @@ async def test_a_reader_whose_looks_fail_goes_on_when_redis_is_back(keys: Keys):
             server.pause()
             tail.fall_behind()
             beats = outlet.types.count("heartbeat")
-            await wait_until(
-                lambda: outlet.types.count("heartbeat") > beats + 2, description="beats meanwhile", timeout=15
-            )
+            await wait_until(lambda: outlet.types.count("heartbeat") > beats + 2, description="beats meanwhile")
             server.resume()
 
             async def is_back() -> bool:
                 await side.until_connected()
                 return (await execute(side.log._client, "PING")) in {True, b"PONG", "PONG"}
 
-            await wait_until(is_back, description="Redis answers", timeout=10)
+            await wait_until(is_back, description="Redis answers")
             await hand.publish("chat", drafts("b"), token="2")
-            await wait_until(lambda: sequences(*outlet.blocks) == [0, 1], description="the next event", timeout=10)
+            await wait_until(lambda: sequences(*outlet.blocks) == [0, 1], description="the next event")
             subscription.close()
             await asyncio.sleep(0)

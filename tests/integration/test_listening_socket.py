@@ -27,7 +27,7 @@ def test_a_crowd_that_knocks_before_anybody_answers_is_let_in():
     (listener,) = listen("127.0.0.1", 0)
     assert CONNECTIONS < BACKLOG
     with listener:
-        waiting = [socket.create_connection(listener.getsockname(), timeout=1) for _ in range(CONNECTIONS)]
+        waiting = [socket.create_connection(listener.getsockname(), timeout=30) for _ in range(CONNECTIONS)]
         for each in waiting:
             listener.accept()[0].close()
             each.close()

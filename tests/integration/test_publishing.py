@@ -131,13 +131,16 @@ async def test_an_exception_leaves_the_block_after_what_was_emitted_is_stored_an
 
 
 async def test_a_cancelled_writer_stores_what_was_emitted(redis_url: str, hand: Hand) -> None:
+    has_emitted = asyncio.Event()
+
     async def write() -> None:
         async with open_stream(redis_url, "chat.42") as stream:
             await stream.emit("n", 1)
+            has_emitted.set()
             await asyncio.Event().wait()
 
     writing = asyncio.create_task(write())
-    await asyncio.wait({writing}, timeout=0.02)
+    await has_emitted.wait()
     writing.cancel()
     with pytest.raises(asyncio.CancelledError):
         await writing

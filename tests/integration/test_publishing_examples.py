@@ -33,7 +33,7 @@ ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "docs" / "examples"
 CELERY = Path(sys.executable).parent / "celery"
 #: To start Celery on a busy machine takes its time.
-_START_SECONDS = 30.0
+_START_SECONDS = 90.0
 
 
 async def run_program(*command: str) -> str:
@@ -41,7 +41,7 @@ async def run_program(*command: str) -> str:
     process = await asyncio.create_subprocess_exec(
         *command, cwd=ROOT, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         said, _ = await process.communicate()
     assert process.returncode == 0, said.decode()
     return said.decode()
@@ -169,7 +169,7 @@ async def celery_worker(redis_url: str, broker: RedisServer, folder: Path) -> As
     finally:
         process.send_signal(signal.SIGTERM)
         try:
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(60):
                 await process.wait()
         except TimeoutError:
             process.kill()
@@ -193,11 +193,12 @@ async def until_tokens(reader: EventReader, count: int) -> list[ServerSentEvent]
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(600)
 async def test_a_celery_task_is_read_whole_and_one_that_is_killed_leaves_its_stream_open_until_it_runs_again(
     web: Web, hand: Hand, redis_url: str, broker: RedisServer, tmp_path: Path
 ) -> None:
-    prompt = " ".join(f"word{number}" for number in range(60))
+    count = 250  # five seconds: it has to be running still when its process is killed
+    prompt = " ".join(f"word{number}" for number in range(count))
     async with celery_worker(redis_url, broker, tmp_path) as celery:
         async with reading(web.client, "/streams/chat.1/events") as reader:
             await celery.send("chat.1", "to be or not to be")
@@ -221,9 +222,9 @@ async def test_a_celery_task_is_read_whole_and_one_that_is_killed_leaves_its_str
     # Of the dead run a part, no end and no gap; then the whole of the second one.
     again = len(types) - 1 - types[::-1].index("begin")
     assert set(types[2:again]) == {"token"}
-    assert 3 <= again - 2 < 60
+    assert 3 <= again - 2 < count
     assert tokens_of(events[again:]) == prompt + " "
-    assert types[again:] == ["begin", *["token"] * 60, "complete"]
+    assert types[again:] == ["begin", *["token"] * count, "complete"]
 
 
 # Other languages.

@@ -35,7 +35,7 @@ def run_program(text: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=90,
         check=False,
     )
 
@@ -161,7 +161,7 @@ async def test_what_a_thread_emits_beside_the_end_of_the_stream_is_stored_before
         await wait_until(lambda: accepted > 1000, description="the thread is busy")
         await asyncio.to_thread(stream.complete)
         with pytest.raises(StreamClosed):
-            writing.result(10)
+            writing.result(60)
     found = await stored(hand)
     lost = sum(int(count) for count in re.findall(r"(\d+) event\(s\) that a thread had emitted are lost", caplog.text))
     assert found[-1] == ("complete", {"result": None})

@@ -33,7 +33,7 @@ async def test_a_killed_server_comes_back_with_its_data() -> None:
 async def test_a_paused_server_answers_nobody_until_it_is_resumed() -> None:
     with RedisServer() as server:
         server.pause()
-        client = connect(server.url, name="test", socket_timeout=0.2)
+        client = connect(server.url, name="test", socket_timeout=1)
         with pytest.raises(LogUnavailable, match="Timeout"):
             await execute(client, "PING")
         server.resume()

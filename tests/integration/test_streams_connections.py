@@ -69,7 +69,7 @@ async def test_packed_commands_whose_replies_are_lost_raise_and_later_ones_get_t
 
 async def test_packed_commands_to_a_frozen_server_end_by_the_clients_time_and_leave_no_reply_behind():
     with RedisServer() as server:
-        client = connect(server.url, name="test", socket_timeout=0.2)
+        client = connect(server.url, name="test", socket_timeout=1)
         await execute_packed(client, [("ECHO", "1")])
         server.pause()
         with pytest.raises(LogUnavailable, match="Redis did not answer"):

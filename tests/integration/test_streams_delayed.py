@@ -120,7 +120,7 @@ async def test_a_worker_that_dies_between_promotion_and_claim_loses_nothing(redi
 
 async def test_a_delayed_task_survives_a_restart_of_every_worker(redis_url: str, bench: Bench):
     async with working(redis_url):
-        record = await bench.store.create(NewTask("emit_many", {"count": 1}, delay_ms=1500))
+        record = await bench.store.create(NewTask("emit_many", {"count": 1}, delay_ms=4000))
     assert (await bench.store.get(record.id)).status is Status.PENDING
     async with working(redis_url):
         assert (await bench.end(record.id)).attempt == 1

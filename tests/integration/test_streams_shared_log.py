@@ -164,7 +164,7 @@ async def test_publishing_gives_up_while_redis_stays_away_and_the_token_makes_as
         log = Log(client, keys, lifetimes=LIFETIMES, max_events=1000)
         proxy.lose_reply("publish")
         publishing = asyncio.create_task(log.publish("chat", drafts("a"), token="key"))
-        await asyncio.wait_for(proxy.lose_request("publish").wait(), 5)
+        await asyncio.wait_for(proxy.lose_request("publish").wait(), 30)
         proxy.go_down()
         with pytest.raises(LogUnavailable, match="did not answer"):
             await publishing

@@ -213,7 +213,7 @@ async def test_events_are_given_up_aloud_when_redis_stays_away_for_longer_than_t
         await emit(writer, *range(_ENOUGH))
         for call in (emit(writer, "one more"), writer.flush(), emit(writer, "later")):
             with pytest.raises(LogUnavailable, match=r"4000 event\(s\) of the stream 'chat' are given up: for 0.2 s"):
-                await asyncio.wait_for(call, 10)
+                await asyncio.wait_for(call, 30)
         proxy.come_back()
     assert await stored(hand) == []
 

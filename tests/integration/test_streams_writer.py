@@ -292,7 +292,7 @@ async def test_a_writer_that_is_fenced_from_outside_wakes_everybody_who_waits(
         writer.fence("the test says so")
         for each in waiting:
             with pytest.raises(Fenced, match="the test says so"):
-                await asyncio.wait_for(each, 5)
+                await asyncio.wait_for(each, 30)
         proxy.come_back()
     assert await stored(hand) == []
 
@@ -348,7 +348,7 @@ def own_server() -> Iterator[RedisServer]:
 @pytest.fixture
 async def impatient(own_server: RedisServer) -> AsyncIterator[AsyncClient]:
     """A client that takes silence for an outage soon."""
-    client = connect(own_server.url, name="impatient", socket_timeout=1.0)
+    client = connect(own_server.url, name="impatient", socket_timeout=3.0)
     yield client
     await client.aclose()
 
@@ -364,7 +364,7 @@ async def test_emit_waits_while_redis_is_frozen_and_goes_on_afterwards(
         done, _ = await asyncio.wait({waiting}, timeout=0.3)
         assert not done, "emit took in more than it may hold"
         own_server.resume()
-        await asyncio.wait_for(waiting, 5)
+        await asyncio.wait_for(waiting, 30)
         await writer.flush()
     assert await stored(hand) == numbered(*range(1, _ENOUGH + 2))
 
@@ -381,7 +381,7 @@ async def test_emit_waits_for_large_events_before_there_are_many(
         done, _ = await asyncio.wait({waiting}, timeout=0.2)
         assert not done
         own_server.resume()
-        await asyncio.wait_for(waiting, 5)
+        await asyncio.wait_for(waiting, 30)
         await writer.flush()
     assert [len(data) for _, data in await stored(hand)] == [1 << 20] * 4 + [4]
 
@@ -396,7 +396,7 @@ async def test_a_redis_that_died_with_its_data_gets_it_back_when_it_returns_empt
         own_server.kill()
         await emit(writer, 3)
         own_server.start()
-        await asyncio.wait_for(writer.flush(), 10)
+        await asyncio.wait_for(writer.flush(), 30)
     assert await stored(hand) == numbered(1, 2, 3)
     assert (await hand.fields())["status"] == "running"
 
@@ -412,5 +412,5 @@ async def test_a_redis_that_refuses_writes_makes_the_writer_wait_and_loses_nothi
         done, _ = await asyncio.wait({flushing}, timeout=0.2)
         assert not done
         await execute(impatient, "CONFIG", "SET", "maxmemory", "0")
-        await asyncio.wait_for(flushing, 5)
+        await asyncio.wait_for(flushing, 30)
     assert await stored(hand) == numbered(1)

@@ -76,7 +76,7 @@ async def test_a_checkpoint_is_stored_although_others_never_stop_emitting(hand: 
     async with hand.writer(await hand.running()) as writer:
         others = await begin(chatter())
         try:
-            found = await asyncio.wait_for(writer.checkpoint("1"), 10)
+            found = await asyncio.wait_for(writer.checkpoint("1"), 30)
             assert (await hand.fields())["resume_from"] == str(found)
         finally:
             is_over = True
@@ -128,6 +128,6 @@ async def test_of_callers_in_line_for_room_each_hears_that_the_writer_is_fenced(
         writer.fence("the test says so")
         for each in waiting:
             with pytest.raises(Fenced, match="the test says so"):
-                await asyncio.wait_for(each, 5)
+                await asyncio.wait_for(each, 30)
         proxy.come_back()
     assert "checkpoint" not in await hand.fields()

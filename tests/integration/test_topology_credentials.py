@@ -143,7 +143,7 @@ async def guarded(certificates: Certificates) -> AsyncIterator[Sentinels]:
 
 
 @needs_tls
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(400)
 async def test_sentinels_and_master_are_reached_by_tls_and_the_password_is_rotated_over_a_failover(
     guarded: Sentinels, certificates: Certificates, password: Path
 ):

@@ -22,7 +22,8 @@ from tests.support.tasks import store_over
 from tests.support.waiting import wait_until
 from tests.support.web import Web, serving
 
-GRACE_SECONDS = 1.5
+#: Above what a busy machine may keep a reader from coming back.
+GRACE_SECONDS = 4.0
 
 
 @pytest.fixture
@@ -41,11 +42,21 @@ async def status(web: Web, task_id: str) -> str:
     return (await web.client.get(f"/tasks/{task_id}")).json()["status"]
 
 
+def missing() -> int:
+    """How many periods run, in which a reader that has left may come back."""
+    return len([name for name in noting() if name.endswith(" left")])
+
+
+def noting() -> list[str]:
+    """Names of asyncio tasks that note the coming or the leaving of readers."""
+    return [task.get_name() for task in asyncio.all_tasks() if task.get_name().startswith("reader of ")]
+
+
 async def until_cancelled(web: Web, task_id: str) -> None:
     async def is_cancelled() -> bool:
         return await status(web, task_id) == "cancelled"
 
-    await wait_until(is_cancelled, description="the task is cancelled", timeout=10)
+    await wait_until(is_cancelled, description="the task is cancelled")
 
 
 async def test_a_task_whose_last_reader_has_gone_is_cancelled_after_the_grace(replicas: tuple[Web, Web]) -> None:
@@ -65,10 +76,8 @@ async def test_who_comes_back_to_another_replica_within_the_grace_keeps_the_task
         await first.until("position")
     async with reading(other.client, f"/tasks/{task_id}/events") as second:
         await second.until("position")
-        # Longer than the period that began when the first one left.
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(2 * GRACE_SECONDS):
-                await second.next()
+        assert missing() == 1
+        await wait_until(lambda: missing() == 0, description="the period is over that began when the first one left")
         assert await status(one, task_id) == "pending"
     await until_cancelled(one, task_id)
 
@@ -113,11 +122,8 @@ async def test_readers_that_come_and_go_leave_one_leaving_to_wait_for_and_none_w
 ) -> None:
     following = Following(Presence(client, keys, store_over(client, keys), grace_seconds=600))
 
-    def waiting() -> int:
-        return sum(task.get_name().startswith("reader of ") for task in asyncio.all_tasks())
-
     async def come_down_to(count: int) -> None:
-        await wait_until(lambda: waiting() == count, description=f"{count} wait, not {waiting()}")
+        await wait_until(lambda: len(noting()) == count, description=f"{count} wait, not {noting()}")
 
     for _ in range(20):
         following.left("tasks.a")

@@ -115,17 +115,19 @@ async def test_a_server_that_loses_redis_turns_red_and_recovers_with_its_readers
             assert types_of(await reader.rest()) == ["token", "complete"]
 
 
-async def test_a_frozen_redis_turns_readiness_red_within_a_balancers_patience(
+async def test_a_frozen_redis_turns_readiness_red_before_any_command_is_given_up(
     own_redis: RedisServer, own_worker: PlayedWorker
 ) -> None:
     async with serving(own_redis.url) as web:
         await web.until_ready()
         own_redis.pause()
+        asking = asyncio.create_task(web.client.get("/tasks"), name="somebody who is more patient")
         try:
-            async with asyncio.timeout(2):
-                response = await web.client.get("/health/ready")
+            response = await web.client.get("/health/ready")
+            assert not asking.done(), "a balancer has to wait as long as anybody"
         finally:
             own_redis.resume()
+            await asking
         assert response.status_code == 503
         await web.until_ready()
 
@@ -205,7 +207,7 @@ async def test_draining_ends_every_stream_with_a_time_to_come_back_and_refuses_n
             for reader in (one, two):
                 assert await reader.rest() == []
                 assert 500 <= reader.retries[-1] <= 3000
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(30):
                 await drained
         assert (await web.client.get("/health/ready")).json()["reasons"] == ["The server is about to stop."]
         await refused(web, "/stream/system")
@@ -223,7 +225,7 @@ async def test_a_drain_waits_no_longer_than_its_deadline(redis_url: str, worker:
             for number in range(20):  # nobody reads, so the response is stuck in the middle of these
                 await writer.emit(event("token", {"text": "x", "n": number}))
                 await writer.flush()
-            async with asyncio.timeout(3):
+            async with asyncio.timeout(30):
                 await web.app.state.drain()
             assert web.hub.subscribers == 0
 

@@ -42,7 +42,7 @@ def request_bytes(path: str, *, method: str = "GET", extra: str = "") -> bytes:
 
 
 async def head_of(reader: asyncio.StreamReader) -> str:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         return (await reader.readuntil(b"\r\n\r\n")).decode()
 
 
@@ -164,7 +164,7 @@ async def test_a_server_that_stops_ends_every_stream_cleanly_and_with_a_time_to_
                 await head_of(reader)
                 await reader.readuntil(b"event: attempt")
             real.server.should_exit = True
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 bodies = [await reader.read() for reader, _ in readers]
                 await real.serving
             assert all(body.endswith(END_OF_CHUNKS) and b"retry: " in body for body in bodies)

@@ -74,12 +74,12 @@ async def test_a_function_that_outruns_a_frozen_redis_waits_and_goes_on_afterwar
     async with own_hand.writer(await own_hand.running()) as writer:
         own_server.pause()
         running = asyncio.ensure_future(function(writer, tally))
-        await wait_until(lambda: len(tally) == _ROOM, description="the writer is full", timeout=20)
+        await wait_until(lambda: len(tally) == _ROOM, description="the writer is full", timeout=60)
         done, _ = await asyncio.wait({running}, timeout=0.2)
         assert not done
         assert len(tally) == _ROOM
         own_server.resume()
-        await asyncio.wait_for(running, 20)
+        await asyncio.wait_for(running, 60)
         await writer.flush()
     assert [event.data for event in (await own_hand.task_log())[1:]] == [str(number) for number in range(_COUNT)]
 

@@ -1,7 +1,6 @@
 """Cancelling: pending, running, threaded and stubborn tasks."""
 
 import logging
-from time import monotonic
 from typing import Any
 
 import pytest
@@ -9,6 +8,7 @@ import pytest
 from server.streams.records import Status
 from tests.support.waiting import wait_until
 from tests.support.working import Bench, working
+from tests.tasks.awkward import may_end
 from workers import invocation
 
 
@@ -21,17 +21,15 @@ async def test_a_pending_task_is_cancelled_at_once_and_never_run(redis_url: str,
 
 
 @pytest.mark.parametrize("task_type", ["wait", "wait_in_thread", "watch_cancelled"])
-async def test_a_running_task_ends_within_a_second_of_its_cancellation(
+async def test_a_running_task_is_told_of_its_cancellation_and_ends(
     redis_url: str, bench: Bench, task_type: str
 ) -> None:
     # With a lease this long the next renewal would come too late: it is the nudge that does it.
-    async with working(redis_url, lease_seconds=60):
+    async with working(redis_url, lease_seconds=3600):
         task_id = await bench.create(task_type)
         await bench.has_emitted(task_id, "waiting")
-        asked_at = monotonic()
         assert (await bench.store.cancel(task_id)).status is Status.RUNNING
         record = await bench.end(task_id)
-        assert monotonic() - asked_at < 1
         assert record.status is Status.CANCELLED
         events = await bench.events(task_id)
         assert [event.type for event in events].count("cancelled") == 1
@@ -59,6 +57,7 @@ async def test_a_function_that_ignores_its_cancellation_is_abandoned_and_silence
         length = len(await bench.events(task_id))
         await bench.end(await bench.create("tell_attempt"))
         assert len(await bench.events(task_id)) == length
+        may_end.add(task_id)
     said = [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING]
     assert any(task_id in message and "goes on" in message for message in said)
 

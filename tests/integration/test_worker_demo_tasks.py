@@ -32,7 +32,7 @@ async def test_countdown_ticks_each_second_from_its_start_to_one(bench: Bench) -
 @pytest.mark.usefixtures("_worker")
 async def test_process_reports_five_named_steps(bench: Bench) -> None:
     task_id = await bench.create("process")
-    record = await bench.end(task_id, timeout=15)
+    record = await bench.end(task_id)
     reports = await bench.datas(task_id, "progress")
     assert [report["percentage"] for report in reports] == [0, 20, 40, 60, 80, 100]
     assert all(report["total_steps"] == 5 and report["message"] for report in reports)
@@ -43,7 +43,7 @@ async def test_process_reports_five_named_steps(bench: Bench) -> None:
 @pytest.mark.usefixtures("_worker")
 async def test_thinking_has_three_to_five_thoughts_and_then_a_conclusion(bench: Bench) -> None:
     task_ids = [await bench.create("thinking", question="?" * length) for length in (1, 2, 3)]
-    await asyncio.gather(*[bench.end(task_id, timeout=15) for task_id in task_ids])
+    await asyncio.gather(*[bench.end(task_id) for task_id in task_ids])
     counts = [(await bench.types(task_id)).count("thought") for task_id in task_ids]
     assert sorted(counts) == [3, 4, 5]
     assert (await bench.types(task_ids[0]))[-2:] == ["conclusion", "complete"]
@@ -52,7 +52,7 @@ async def test_thinking_has_three_to_five_thoughts_and_then_a_conclusion(bench: 
 @pytest.mark.usefixtures("_worker")
 async def test_chat_streams_a_few_hundred_tokens_that_make_up_a_reply_to_the_prompt(bench: Bench) -> None:
     task_id = await bench.create("chat", prompt="Why tokens?")
-    await bench.end(task_id, timeout=30)
+    await bench.end(task_id, timeout=60)
     tokens = [token["text"] for token in await bench.datas(task_id, "token")]
     reply = "".join(tokens)
     assert 200 <= len(tokens) <= 600

@@ -29,12 +29,12 @@ async def test_the_function_of_a_zombie_is_stopped_and_nothing_of_it_reaches_the
         await bench.has_emitted(task_id, "alive")
         zombie.send(signal.SIGSTOP)
         async with working(redis_url, WITNESSES):
-            await bench.has_emitted(task_id, "number", timeout=10)
+            await bench.has_emitted(task_id, "number")
             first, second = await _generations(bench, task_id)
             zombie.send(signal.SIGCONT)
             await zombie.says(f"Stopped task {task_id}")
             await zombie.says(f"Attempt 1 of task {task_id} saw ")
-            record = await bench.end(task_id, timeout=15)
+            record = await bench.end(task_id)
             await bench.queue_is_empty()
         assert zombie.process.poll() is None
         saw = [each for each in zombie.messages() if each.startswith("Attempt 1 of task")]

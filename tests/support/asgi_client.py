@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message
 
 #: A reader that does not read holds up the application after so many chunks, as a full socket does.
 _WAITING_CHUNKS = 8
-_PATIENCE_SECONDS = 5.0
+_PATIENCE_SECONDS = 30.0
 
 
 class StreamingTransport(httpx.AsyncBaseTransport):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 from server.streams.connections import AsyncClient, connect, execute
 from server.streams.doorbell import Doorbells
+from server.streams.errors import LogUnavailable
 from tests.support.waiting import wait_until
 
 
@@ -21,10 +22,10 @@ class Listening:
     told: list[str] = field(default_factory=list[str])
 
     async def until_connected(self) -> None:
-        await wait_until(lambda: self.bells.is_connected, description="the doorbell is connected", timeout=10)
+        await wait_until(lambda: self.bells.is_connected, description="the doorbell is connected")
 
     async def until_told(self, *told: str) -> None:
-        await wait_until(lambda: self.told == list(told), description=f"{told}, not {self.told}", timeout=10)
+        await wait_until(lambda: self.told == list(told), description=f"{told}, not {self.told}")
 
 
 @asynccontextmanager
@@ -77,6 +78,17 @@ async def connections(client: AsyncClient, name: str = "bells") -> list[dict[str
     lines = (await execute(client, "CLIENT", "LIST")).decode().splitlines()
     found = [dict(word.split("=", 1) for word in line.split(" ")) for line in lines]
     return [each for each in found if each["name"] == name]
+
+
+async def until_it_rings(client: AsyncClient, channel: str, payload: str, found: Listening) -> None:
+    """Ring until it is heard: as long as a doorbell has not noticed that its server was replaced, rings are lost."""
+
+    async def is_heard() -> bool:
+        with suppress(LogUnavailable):
+            await execute(client, "SPUBLISH", channel, payload)
+        return payload.encode() in found.rung
+
+    await wait_until(is_heard, description=f"{payload!r} arrives", timeout=90)
 
 
 async def rings(client: AsyncClient, channel: str, payload: str, found: Listening) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 from httpx_sse import EventSource, ServerSentEvent
 
-_PATIENCE_SECONDS = 5.0
+_PATIENCE_SECONDS = 30.0
 EVENT_STREAM = {"accept": "text/event-stream"}
 
 

@@ -51,7 +51,7 @@ class Reader:
     def sequences(self) -> list[int]:
         return [parse_event_id(found).sequence for found in self.ids]
 
-    async def until(self, event_type: str, *, count: int = 1, timeout: float = 5.0) -> list[ServerSentEvent]:
+    async def until(self, event_type: str, *, count: int = 1, timeout: float = 30.0) -> list[ServerSentEvent]:
         """Wait for the n-th event of this type; return those of it."""
 
         def found() -> list[ServerSentEvent]:
@@ -62,7 +62,7 @@ class Reader:
         )
         return found()
 
-    async def end(self, *, timeout: float = 5.0) -> list[ServerSentEvent]:
+    async def end(self, *, timeout: float = 30.0) -> list[ServerSentEvent]:
         """Wait until the subscription ends by itself; return every event."""
         async with asyncio.timeout(timeout):
             await self._task
@@ -121,7 +121,7 @@ async def live_side(
     *,
     sweep_seconds: float = 5.0,
     lease_seconds: float = 0.5,
-    socket_timeout: float = 5.0,
+    socket_timeout: float = 30.0,
     unknown_seconds: float = 0.1,
     **options: Any,
 ) -> AsyncGenerator[LiveSide]:

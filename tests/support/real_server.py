@@ -51,7 +51,7 @@ async def real_server(
     (listener,) = listen("127.0.0.1", 0, stall_seconds=found.stall_seconds)
     port = listener.getsockname()[1]
     serving = asyncio.create_task(server.serve(sockets=[listener]), name="uvicorn")
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=5) as client:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
 
         async def is_ready() -> bool:
             return server.started and (await client.get("/health/ready")).status_code == 200
@@ -59,5 +59,5 @@ async def real_server(
         await wait_until(is_ready, description="the server is ready")
         yield RealServer(server, serving, client, port, app.state.hub)
     server.should_exit = True
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await serving

@@ -18,11 +18,11 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import RedisError
 
-from tests.e2e.product import unused_port
 from tests.support.certificates import Certificates
+from tests.support.ports import unused_port
 from tests.support.redis_server import server_binary
 
-_START_SECONDS = 20.0
+_START_SECONDS = 60.0
 
 
 class RedisNode:
@@ -88,7 +88,7 @@ class RedisNode:
         """End it as `kill -9` does."""
         assert self._process, f"{self.address} is not running."
         self._process.send_signal(signal.SIGKILL)
-        self._process.wait(timeout=10)
+        self._process.wait(timeout=30)
 
     def pause(self) -> None:
         """Freeze it: connections stand and nothing answers."""
@@ -103,7 +103,7 @@ class RedisNode:
 
     def command(self, *words: str | int) -> Any:
         """Send one command over a connection of its own."""
-        with Redis("127.0.0.1", self.port, socket_timeout=5, decode_responses=True, **self._credentials) as client:
+        with Redis("127.0.0.1", self.port, socket_timeout=20, decode_responses=True, **self._credentials) as client:
             return client.execute_command(*words)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
 
     def info(self, section: str) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from typing import Self
 from redis import Redis
 from redis.exceptions import RedisError
 
-_START_SECONDS = 20.0
+_START_SECONDS = 60.0
 
 
 def server_binary() -> str:
@@ -111,7 +111,7 @@ class RedisServer:
 
     def command(self, *words: str | int) -> object:
         """Send one command over a connection of its own."""
-        with Redis.from_url(self.url, socket_timeout=5) as client:  # pyright: ignore[reportUnknownMemberType]
+        with Redis.from_url(self.url, socket_timeout=20) as client:  # pyright: ignore[reportUnknownMemberType]
             return client.execute_command(*words)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
 
     def flush(self) -> None:
@@ -133,7 +133,7 @@ class RedisServer:
         assert self._process, "The server is not running."
         self._process.send_signal(number)
         self._process.send_signal(signal.SIGCONT)
-        self._process.wait(timeout=10)
+        self._process.wait(timeout=30)
 
     def _command(self) -> list[str]:
         append_only = "yes" if self._keeps_data else "no"

@@ -5,7 +5,6 @@ The address is a socket's path that leads to the master; after a failover it lea
 
 from __future__ import annotations
 
-import socket
 import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -15,9 +14,10 @@ from typing import Any, Final, Self, cast
 from unittest.mock import patch
 
 from server.streams import durability
+from tests.support.ports import unused_port
 from tests.support.redis_server import RedisServer
 
-_LINK_SECONDS: Final = 20.0
+_LINK_SECONDS: Final = 60.0
 
 
 class Replicated:
@@ -27,7 +27,7 @@ class Replicated:
         self._folder = tempfile.TemporaryDirectory(prefix="reprise-pair-")
         self._address = Path(self._folder.name) / "redis.sock"
         quick = ("--repl-diskless-sync-delay", "0", *options)
-        self.master = RedisServer(options=quick, port=free_port())
+        self.master = RedisServer(options=quick, port=unused_port())
         self.replica = RedisServer(options=(*quick, "--replicaof", f"127.0.0.1 {self.master.port}"))
         self.url = f"unix://{self._address}"
 
@@ -85,10 +85,3 @@ def in_vain() -> Generator[None]:
     """What waits for a replica here does so in vain, and shortly. Elsewhere nobody loses patience on a busy machine."""
     with patch.object(durability, "WAIT_MS", 10), patch.object(durability, "WAITS", 5):
         yield
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port

@@ -11,10 +11,12 @@ from typing import TypeVar, cast
 T = TypeVar("T")
 
 _POLL_SECONDS = 0.01
+#: Far above what anything takes on a busy machine: a deadline costs a test that passes nothing.
+_PATIENCE_SECONDS = 30.0
 
 
 async def wait_until(
-    predicate: Callable[[], T] | Callable[[], Awaitable[T]], *, description: str, timeout: float = 5.0
+    predicate: Callable[[], T] | Callable[[], Awaitable[T]], *, description: str, timeout: float = _PATIENCE_SECONDS
 ) -> T:
     """Poll `predicate`, plain or async, until it gives something true; return that.
 

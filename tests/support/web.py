@@ -37,7 +37,7 @@ class Web:
         async def is_ready() -> bool:
             return (await self.client.get("/health/ready")).status_code == 200
 
-        await wait_until(is_ready, description="the server is ready", timeout=15)
+        await wait_until(is_ready, description="the server is ready")
 
 
 @asynccontextmanager

@@ -80,7 +80,7 @@ class Bench:
         datas: list[dict[str, Any]] = [json.loads(event.data) for event in snapshot.events]
         return [data for data in datas if data.get("task_id") == task_id]
 
-    async def end(self, task_id: str, *, timeout: float = 10) -> TaskRecord:
+    async def end(self, task_id: str, *, timeout: float = 40) -> TaskRecord:
         """Wait for the end and return the record."""
 
         async def ended() -> TaskRecord | None:
@@ -91,7 +91,7 @@ class Bench:
         assert found
         return found
 
-    async def has_emitted(self, task_id: str, event_type: str, *, count: int = 1, timeout: float = 5) -> None:
+    async def has_emitted(self, task_id: str, event_type: str, *, count: int = 1, timeout: float = 30) -> None:
         async def there() -> bool:
             return (await self.types(task_id)).count(event_type) >= count
 
@@ -108,7 +108,7 @@ class Bench:
                 return bool(await execute(self.client, "PING"))
             return False
 
-        await wait_until(answers, description="Redis answers", timeout=10)
+        await wait_until(answers, description="Redis answers")
 
     async def pending(self, queue: str = "default") -> int:
         """How many entries workers hold."""
@@ -120,7 +120,7 @@ class Bench:
     async def _ready_streams(self, queue: str) -> list[bytes]:
         return await execute(self.client, "KEYS", self.keys.ready(queue, "*"))
 
-    async def queue_is_empty(self, queue: str = "default", *, timeout: float = 8) -> None:
+    async def queue_is_empty(self, queue: str = "default", *, timeout: float = 40) -> None:
         async def empty() -> bool:
             return await self.queue_length(queue) == 0
 
@@ -136,12 +136,12 @@ async def working(url: str, *modules: str, **settings: Any) -> AsyncGenerator[Wo
         ready = asyncio.Event()
         worker.on_ready = ready.set
         running = asyncio.create_task(worker.run(), name="worker")
-        await asyncio.wait_for(ready.wait(), 5)
+        await asyncio.wait_for(ready.wait(), 30)
         try:
             yield worker
         finally:
             worker.stop()
-            await asyncio.wait_for(running, 10)
+            await asyncio.wait_for(running, 40)
 
 
 class WorkerProcess:
@@ -164,7 +164,7 @@ class WorkerProcess:
     def __exit__(self, *_: object) -> None:
         if self.process.poll() is None:
             self.send(signal.SIGKILL)
-            self.process.wait(10)
+            self.process.wait(30)
         self._output.close()
 
     @property
@@ -186,11 +186,11 @@ class WorkerProcess:
     def has_said(self, text: str) -> bool:
         return any(text in message for message in self.messages())
 
-    async def says(self, text: str, *, timeout: float = 10) -> None:
+    async def says(self, text: str, *, timeout: float = 90) -> None:
         """Wait for a log line."""
         await wait_until(lambda: self.has_said(text), description=f"the worker says {text!r}", timeout=timeout)
 
-    async def ends(self, *, timeout: float = 10) -> int:
+    async def ends(self, *, timeout: float = 60) -> int:
         """Wait for its end and return the exit code."""
         await wait_until(lambda: self.process.poll() is not None, description="the worker ends", timeout=timeout)
         return self.process.wait()

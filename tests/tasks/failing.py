@@ -50,7 +50,7 @@ def hang_in_thread(ctx: SyncContext) -> None:
         time.sleep(0.02)
 
 
-@task("block_past_timeout", timeout=0.5)
+@task("block_past_timeout", timeout=2)
 async def block_past_timeout(ctx: Context) -> None:
     """Block the event loop of the first worker."""
     if ctx.attempt > 1:
