@@ -5,12 +5,12 @@ The address is a socket's path that leads to the master; after a failover it lea
 
 from __future__ import annotations
 
-import socket
 import tempfile
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any, Final, Self, cast
 
+from tests.e2e.product import unused_port
 from tests.support.redis_server import RedisServer
 
 _LINK_SECONDS: Final = 20.0
@@ -23,7 +23,7 @@ class Replicated:
         self._folder = tempfile.TemporaryDirectory(prefix="reprise-pair-")
         self._address = Path(self._folder.name) / "redis.sock"
         quick = ("--repl-diskless-sync-delay", "0", *options)
-        self.master = RedisServer(options=quick, port=free_port())
+        self.master = RedisServer(options=quick, port=unused_port())
         self.replica = RedisServer(options=(*quick, "--replicaof", f"127.0.0.1 {self.master.port}"))
         self.url = f"unix://{self._address}"
 
@@ -68,10 +68,3 @@ class Replicated:
         new = self._address.with_suffix(".new")
         new.symlink_to(server.url.removeprefix("unix://"))
         new.replace(self._address)
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
