@@ -20,8 +20,11 @@ from server.streams.topology.belief import MOST_ASKED, Map, choose_map, is_enoug
 from server.streams.topology.node import Command, options_for, sync_node_client
 from server.streams.topology.slots import SlotMap, key_of, redirected_to, slot_of
 
+#: A node that takes longer to tell the map is as good as dead: there are others.
 _LOOK_TIMEOUT_SECONDS: Final = 1.0
+#: Renewals are tried again as often while Redis is away; the map need not be asked for more often.
 _LOOK_PAUSE_SECONDS: Final = 0.2
+#: More redirections than a slot can need while it moves once.
 _MOST_REDIRECTIONS: Final = 5
 
 

@@ -26,6 +26,7 @@ from server.streams.topology.belief import Named, is_enough, newest, read_master
 from server.streams.topology.node import options_for, sync_node_client
 from server.streams.topology.sentinel import SENTINEL_TIMEOUT_SECONDS, nobody_knows
 
+#: How long a connection to a master that was replaced may go unnoticed; a failover takes longer.
 _LOOK_SECONDS: Final = 1.0
 
 
