@@ -11,7 +11,7 @@ import logging
 import random
 import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from secrets import token_hex
@@ -65,6 +65,8 @@ class _Parts:
     reaper: Reaper
     announcer: Announcer
     state: State
+    #: Set by each new connection of a doorbell.
+    reconnected: asyncio.Event
 
 
 def create_app(settings: ServerSettings) -> Starlette:
@@ -118,6 +120,9 @@ def _build(settings: ServerSettings) -> _Parts:
 
     hub = Hub(log, doorbells, options=_hub_options(settings))
 
+    reconnected = asyncio.Event()
+    hub.on_reconnect = reconnected.set
+
     def may_judge_expired() -> bool:
         return hub.may_judge_leases
 
@@ -167,6 +172,7 @@ def _build(settings: ServerSettings) -> _Parts:
         reaper=reaper,
         announcer=announcer,
         state=state,
+        reconnected=reconnected,
     )
 
 
@@ -215,6 +221,7 @@ async def _check_redis(parts: _Parts, durability: Durability) -> None:
     """Wait for Redis, check it, and tell the world that this server has started."""
     readiness = parts.state["readiness"]
     failures = 0
+    said: set[str] = set()
     while readiness.unsuitable != []:
         try:
             found = await examine(parts.commands, durability)
@@ -231,11 +238,28 @@ async def _check_redis(parts: _Parts, durability: Durability) -> None:
             for sentence in found.refusals:
                 _logger.error("This Redis cannot be used: %s", sentence)
         readiness.unsuitable = list(found.refusals)
+        said = {*found.refusals, *found.warnings}
         if found.refusals:
             await asyncio.sleep(_UNSUITABLE_SECONDS)
     if failures:
         _logger.info("Redis answers now")
     await parts.announcer.info("A server has started.")
+    await _keep_checking(parts, durability, said)
+
+
+async def _keep_checking(parts: _Parts, durability: Durability, said: set[str]) -> None:
+    """Check what is Redis after each loss of a connection, and say what is wrong with it and was not said yet.
+
+    Only say: another master may be set up otherwise, but all servers would turn their readers away for it at once.
+    """
+    while True:
+        await parts.reconnected.wait()
+        parts.reconnected.clear()
+        with suppress(LogUnavailable):  # it is lost again, and comes back again
+            found = await examine(parts.commands, durability)
+            before, said = said, {*found.refusals, *found.warnings}
+            for sentence in sorted(said - before):
+                _logger.error("Redis may be another one now, or set up anew. %s", sentence)
 
 
 def _backoff_seconds(failures: int) -> float:

@@ -81,6 +81,8 @@ class Claim:
     record: TaskRecord
     nonce: str
     lease: Lease
+    #: `LeaseKeeper.asked` before it was asked for.
+    asked: int
 
 
 class _Stop(Enum):
@@ -142,7 +144,7 @@ class Attempt:
             self._overdue_call(),
         )
         async with self._writer, self._news:
-            self._shared.keeper.hold(held)
+            self._shared.keeper.hold(held, asked=self._claim.asked)
             try:
                 end = await self._run_function()
                 is_told = end is not None and await self._news.became(*end)

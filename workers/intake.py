@@ -102,19 +102,21 @@ class Intake:
             _log.warning("Task %s is of type %r, which this worker does not offer", entry.task_id, record.type)
             await until_answered(lambda: self._shared.queue.move(entry, record))
             return None
-        # Before the claim: a cancel flag set after it must not go unheard. The nudge says only "renew now".
+        # Before the claim: a cancel flag set after it must not go unheard. The nudge says only "renew now", also to the
+        # claim that is on its way.
+        asked = self._shared.keeper.asked
         nudges = self._shared.keys.control(entry.task_id)
         await self._doorbells.watch(nudges, lambda _: self._shared.keeper.renew_now(), timeout_seconds=_WATCH_SECONDS)
-        claim = await self._claim(entry, record)
+        claim = await self._claim(entry, record, asked=asked)
         return Attempt(self._shared, claim, definition) if claim else None
 
-    async def _claim(self, entry: QueueEntry, record: TaskRecord) -> Claim | None:
+    async def _claim(self, entry: QueueEntry, record: TaskRecord, *, asked: int) -> Claim | None:
         nonce = secrets.token_hex(16)
         asked_at = boot_seconds()  # of the first time it is asked: a repeated reply does not renew the lease
         claimed = await until_answered(lambda: self._ask(entry.task_id, nonce))
         if claimed.record is not None:
             lease = Lease(self._terms.lease_seconds, asked_at=asked_at)
-            return Claim(entry, claimed.record, nonce, lease)
+            return Claim(entry, claimed.record, nonce, lease, asked)
         if claimed.outcome == "held":
             _log.debug("Task %s is run by another worker", entry.task_id)
             return None

@@ -100,6 +100,8 @@ class LeaseKeeper:
         #: Added to and removed from by the loop, copied by the thread: each one step under the GIL.
         self._held: set[Held] = set()
         self._wake = threading.Event()
+        #: How often somebody asked for renewals at once.
+        self._asked = 0
         self._is_stopping = False
         self._thread = threading.Thread(target=self._run, name="lease keeper", daemon=True)
 
@@ -113,8 +115,23 @@ class LeaseKeeper:
         self._is_stopping = True
         self._wake.set()
 
-    def hold(self, held: Held) -> None:
+    @property
+    def asked(self) -> int:
+        """What to tell `hold`: noted before the claim."""
+        return self._asked
+
+    def hold(self, held: Held, *, asked: int | None = None) -> None:
+        """Keep a claim from now on, and renew at once if that was asked for since `asked`.
+
+        Or a nudge that comes between the claim and here would be for nothing:
+
+            worker  claim ── granted ......................... hold        next renewal: the flag is found
+            server           cancel: flag, nudge
+            thread                        renews all others
+        """
         self._held.add(held)
+        if asked is not None and asked != self._asked:
+            self._wake.set()
 
     def drop(self, held: Held) -> None:
         """Let a claim go. A renewal that is on its way may still be told."""
@@ -122,6 +139,7 @@ class LeaseKeeper:
 
     def renew_now(self) -> None:
         """Renew everything at once: after a reconnect, or because a cancel flag may have been set unheard."""
+        self._asked += 1
         self._wake.set()
 
     def _run(self) -> None:

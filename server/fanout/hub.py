@@ -115,6 +115,8 @@ class Hub:
         #: Called when the first reader of a task that is cancelled without readers came, and when the last left.
         self.on_followed: Callable[[str], None] = lambda _: None
         self.on_unfollowed: Callable[[str], None] = lambda _: None
+        #: Called after each (re)connection of the doorbell.
+        self.on_reconnect: Callable[[], None] = lambda: None
         doorbells.on_connect = self._look_everywhere
 
     @property
@@ -292,6 +294,7 @@ class Hub:
         """After a reconnect nobody knows what was missed."""
         for watch in self._watches.values():
             watch.tail.fall_behind()
+        self.on_reconnect()
 
     async def _sweep(self) -> None:
         tails = [watch.tail for watch in list(self._watches.values())]

@@ -1,7 +1,9 @@
-"""Redis connections: the one place where clients come from, commands are sent and errors translated.
+"""Redis connections: where clients come from, and how commands and scripts are sent and their errors translated.
 
-Invariant: a Redis exception leaves here as `LogUnavailable`, and nothing is sent twice behind the caller's back.
-Whether there is one server, a master under Sentinel or a Cluster is decided here by the URL, in `topology`.
+Invariant: a Redis exception leaves here as `LogUnavailable`, and nothing is sent twice behind the caller's back. What
+is sent in bulk (`bulk`), heard (`push`) or waited for at several nodes (`blocking`) goes by connections that are made
+here, and keeps the same. Whether there is one server, a master under Sentinel or a Cluster is decided here by the URL,
+in `topology`; who has to know it asks `cluster_of`.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ from server.streams.topology.address import Host
 from server.streams.topology.cluster import ClusterClient
 from server.streams.topology.slots import slot_of
 
+#: Below the pause in which a replica is promoted, above what a look takes.
 _LOOK_AGAIN_SECONDS: Final = 0.25
 #: Then the map is asked for again: a frozen node takes connections and says nothing.
 _DIAL_SECONDS: Final = 2.0

@@ -27,7 +27,7 @@ from server.streams.sign import SIGN_FIELDS, Sign
 _OWN_TOKEN_MS: Final = 60_000
 CALLER_TOKEN_MS: Final = 86_400_000
 _TRIES: Final = 5
-#: Streams whose last id is remembered.
+#: Streams whose last id is remembered, some 200 bytes each; of one that was written longer ago a loss goes unmarked.
 _MOST_KNOWN: Final = 10_000
 #: The end of a log that is not there.
 _NEVER: Final = str(ORIGIN).encode()

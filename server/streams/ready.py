@@ -37,6 +37,8 @@ from server.streams.records import TaskRecord
 GROUP: Final = "workers"
 #: A worker that fetches is seen twice a second, one whose tasks fill it five times a lease.
 _GONE_MS: Final = 3_600_000
+#: What Redis says of a key that is not there, without a code of its own.
+_NO_STREAM: Final = "no such key"
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +277,7 @@ class ReadyQueue:
             try:
                 await run(self._client, Call(calls.script("retire"), (stream,), (GROUP, _GONE_MS), int))
             except LogUnavailable as error:
-                if error.code not in {"NOGROUP", "ERR"}:  # ERR: there is no such stream
+                if error.code != "NOGROUP" and _NO_STREAM not in str(error):
                     raise
 
     async def leave(self) -> None:

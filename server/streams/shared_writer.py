@@ -70,6 +70,7 @@ class SharedWriter(LaneWriter):
         *,
         lifetimes: Lifetimes,
         max_events: int,
+        max_bytes: int = 0,
         patience_seconds: float,
         clock: Callable[[], float] = boot_seconds,
     ) -> None:
@@ -80,6 +81,7 @@ class SharedWriter(LaneWriter):
         self._stream = stream
         self._lifetimes = lifetimes
         self._max_events = max_events
+        self._max_bytes = max_bytes
         self._clock = clock
         self._token = secrets.token_hex(8)
         #: The batch that is sent until it is answered; empty between batches.
@@ -173,6 +175,7 @@ class SharedWriter(LaneWriter):
             known=self._last_id,
             lifetimes=self._lifetimes,
             max_events=self._max_events,
+            max_bytes=self._max_bytes,
             is_terminal=self._is_ended and len(self._batch) == len(self._box.drafts),
             number=self._batch_number,
         )
@@ -205,11 +208,12 @@ class SharedWriter(LaneWriter):
 
     def _give_up(self) -> None:
         held, sent = len(self._box.drafts), len(self._batch)
+        why = self._lane.trouble or self._reason
         unknown = f" Whether the first {sent} of them are stored is unknown." if sent else ""
         self._fail(
             LogUnavailable(
                 f"{held} event(s) of the stream {self._stream!r} are given up: for {self._patience_seconds:g} s Redis "
-                f"stored nothing. {self._reason}{unknown} Open the stream again to go on; `patience_seconds` says how "
+                f"stored nothing. {why}{unknown} Open the stream again to go on; `patience_seconds` says how "
                 "long to wait."
             )
         )

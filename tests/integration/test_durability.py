@@ -127,12 +127,36 @@ async def test_what_was_flushed_is_there_after_a_failover(pair: Replicated, hand
     async with hand.writer(await hand.running(), lane=lane) as writer:
         await emit(writer, *range(200))
         await writer.flush()
-        pair.replica.pause()  # whatever it has not got by now it never gets
-        pair.master.kill()
+        pair.leave_behind()  # whatever the replica has not got by now it never gets
+        await emit(writer, 200)
+        flushing = asyncio.ensure_future(writer.flush())
+        assert await waits(flushing)
+        flushing.cancel()
+        pair.fail_over()
+        assert (await survivors(pair, keys))[:200] == [str(number) for number in range(200)]
+
+
+async def test_without_it_what_was_flushed_is_lost_with_its_master_and_its_writer(
+    pair: Replicated, hand: Hand, keys: Keys
+) -> None:
+    async with hand.writer(await hand.running()) as writer:
+        pair.until_linked()
+        await emit(writer, 0)
+        await writer.flush()
+        await wait_until(lambda: pair.replica.command("XLEN", keys.log("tasks.a")) == 2, description="a replica has it")
+        pair.leave_behind()
+        await emit(writer, *range(1, 200))
+        await writer.flush()
     pair.fail_over()
+    assert await survivors(pair, keys) == ["0"]
+
+
+async def survivors(pair: Replicated, keys: Keys) -> list[str]:
+    """What is there after a failover."""
     promoted = connect(pair.url, name="promoted")
-    assert await numbers(Hand(promoted, keys)) == [str(number) for number in range(200)]
+    found = await numbers(Hand(promoted, keys))
     await promoted.aclose()
+    return found
 
 
 @pytest.mark.parametrize("kind", ["owned", "shared"])

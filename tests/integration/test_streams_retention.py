@@ -9,16 +9,18 @@ from typing import Any
 
 import pytest
 
+from server.fanout import Start
 from server.streams import log as log_module
 from server.streams import ready as ready_module
 from server.streams.connections import AsyncClient, connect, execute
 from server.streams.event import Draft
+from server.streams.ids import EventId
 from server.streams.keys import Keys
 from server.streams.log import Log
-from server.streams.names import task_stream
 from server.streams.ready import GROUP, ReadyQueue, Room
 from server.streams.registry import Registry, TaskType
 from server.streams.writer import StreamWriter
+from tests.support.live_side import live_side, until_seen
 from tests.support.log_hand import LIFETIMES, Hand
 
 BUDGET = 1 << 20
@@ -83,8 +85,10 @@ async def test_an_event_larger_than_all_that_may_be_kept_is_kept_alone(hand: Han
     assert sequences[0] > 11
 
 
-async def test_a_shared_log_stays_within_its_bytes_whoever_writes_it(client: AsyncClient, hand: Hand, keys: Keys):
-    random.seed(7)
+async def test_a_shared_log_stays_within_its_bytes_whoever_writes_it(
+    client: AsyncClient, hand: Hand, keys: Keys, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(log_module.secrets, "randbelow", random.Random(7).randrange)  # the same chances each time
     largest = 0
     for size in [100] * 50 + [3000] * 1500:
         # Each a publisher of its own, which knows nothing of the others.
@@ -105,11 +109,24 @@ async def test_an_append_stands_where_its_user_may_not_measure(hand: Hand, narro
     assert len(await hand.log("chat")) == 3
 
 
-async def test_a_reader_of_what_was_trimmed_for_its_bytes_is_told_the_gap(hand: Hand):
-    async with hand.writer(await hand.running(), max_bytes=BUDGET) as writer:
+async def test_a_reader_of_what_was_trimmed_for_its_bytes_is_told_the_gap(redis_url: str, hand: Hand, keys: Keys):
+    record = await hand.running()
+    async with hand.writer(record, max_bytes=BUDGET) as writer:
         await emit(writer, 300, 20_000)
-    snapshot = await hand.read(task_stream("a"))
-    assert not snapshot.is_whole
+        first = (await hand.task_log())[0].id
+        assert first.sequence > 5
+        async with live_side(redis_url, keys) as side:
+            reader = await side.read("tasks.a", Start(cursor=EventId(record.generation, 4)))
+            await until_seen([reader], 300)
+            assert [event.json() for event in reader.events if event.event == "gap"] == [
+                {
+                    "stream": "tasks.a",
+                    "requested": f"{record.generation}-4",
+                    "resumed_at": str(first),
+                    "missed": first.sequence - 5,
+                }
+            ]
+            assert reader.sequences == list(range(first.sequence, 301))
 
 
 # Consumers of workers that are gone.

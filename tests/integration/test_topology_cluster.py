@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 
 import pytest
+from redis.exceptions import RedisError
 
 from server.streams import calls
 from server.streams.connections import (
@@ -23,6 +24,9 @@ from server.streams.connections import (
 from server.streams.errors import LogUnavailable
 from server.streams.ids import ORIGIN
 from server.streams.keys import Keys
+from server.streams.topology.address import Host, parse_address
+from server.streams.topology.cluster import ClusterClient
+from server.streams.topology.cluster_sync import SyncClusterClient
 from server.streams.topology.slots import slot_of
 from tests.support.cluster import Cluster, clustered
 from tests.support.ears import listening, until_it_rings
@@ -170,6 +174,31 @@ async def test_whatever_becomes_of_a_node_commands_and_rings_go_to_its_successor
         await wait_until(lambda: ear.bells.is_connected, description="the doorbell is whole again", timeout=90)
         if way == "frozen":
             before.resume()
+    threads.close()
+
+
+async def test_nodes_that_have_lost_their_slots_are_forgotten(cluster: Cluster):
+    address = parse_address(f"redis+cluster://{cluster.nodes[0].address}")  # none of those that change places
+    client = ClusterClient(address, name="test", socket_timeout=5)
+    threads = SyncClusterClient(address, name="test", socket_timeout=5)
+    commands = [("SET", name, "1") for name in NAMES]
+    await client.execute_packed(commands)
+    assert threads.execute_each(commands) == [True] * len(NAMES)
+    before, after = cluster.nodes[1], cluster.nodes[4]
+    key = next(name for name in NAMES if cluster.owner(name) is before)
+    after.command("CLUSTER", "FAILOVER")
+    assert await cluster.replaced(before, key) is after
+
+    async def is_forgotten() -> bool:
+        with suppress(RedisError, OSError):
+            await client.look()
+            threads._is_look_due = True  # as if a connection had broken
+            assert threads.execute_each(commands) == [True] * len(NAMES)
+        return " name=test " not in str(before.command("CLIENT", "LIST")).replace("'name': 'test'", " name=test ")
+
+    await wait_until(is_forgotten, description="nothing leads to it any more", timeout=20)
+    assert Host("127.0.0.1", before.port) not in {*client._nodes, *threads._nodes}
+    await client.aclose()
     threads.close()
 
 

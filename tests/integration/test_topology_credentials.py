@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from pathlib import Path
 from shutil import which
+from typing import Any
 
 import pytest
 
@@ -13,12 +15,19 @@ from server.streams.bulk import open_bulk
 from server.streams.connections import AsyncClient, SyncClient, connect, connect_sync, execute, execute_many_sync
 from server.streams.errors import LogUnavailable
 from server.streams.keys import Keys
+from server.streams.topology.slots import slot_of
 from tests.support.certificates import Certificates, make_certificates
+from tests.support.cluster import Cluster, clustered
 from tests.support.ears import listening, rings
+from tests.support.event_reader import data_of, reading
+from tests.support.redis_node import RedisNode
 from tests.support.redis_server import RedisServer
+from tests.support.replicated import Replicated
 from tests.support.sentinels import NAME, Sentinels, sentinels
 from tests.support.waiting import wait_until
-from tests.support.working import Bench, working
+from tests.support.web import Web, serving
+from tests.support.working import LEASE_SECONDS, Bench, working
+from workers import open_stream
 
 #: All that Reprise needs, as docs/deployment.md says.
 RIGHTS = (
@@ -121,11 +130,77 @@ async def runs_a_task(url: str) -> None:
     await client.aclose()
 
 
-async def test_a_user_with_only_the_rights_that_are_documented_can_do_everything(
-    own_redis: RedisServer, password: Path
-):
-    own_redis.command("ACL", "SETUSER", "app", "on", ">first", *RIGHTS)
-    await runs_a_task(url_for(own_redis, password))
+# With the rights that are documented.
+
+
+def test_the_documented_rights_are_those_that_are_tested():
+    text = (Path(__file__).parents[2] / "docs" / "deployment.md").read_text()
+    assert f"ACL SETUSER reprise on >password {' '.join(RIGHTS)}\n" in text
+
+
+async def does_everything(url: str, **settings: Any) -> None:
+    """What servers, workers and writers do: run, cancel, give up, retry and delete tasks, write and follow streams."""
+    durability: Any = settings.get("durability", "fast")
+    async with serving(url, lease_seconds=LEASE_SECONDS, **settings) as web, working(url, **settings):
+        await web.until_ready()
+        await wait_until(lambda: offers(web, "fail"), description="the types are known", timeout=10)
+        task = await web.create("emit_many", input={"count": 20}, execute=True)
+        async with reading(web.client, f"/tasks/{task['id']}/events") as reader:
+            events = await reader.rest()
+        assert [data_of(event) for event in events if event.event == "number"] == [{"number": n} for n in range(20)]
+        waiting = await web.create("wait", execute=True)
+        async with reading(web.client, f"/tasks/{waiting['id']}/events") as reader:
+            await reader.until("waiting")
+            assert (await web.client.post(f"/tasks/{waiting['id']}/cancel")).status_code < 300
+            assert (await reader.rest())[-1].event == "cancelled"
+        later = await web.create("emit_many", input={"count": 1}, execute=True, delay=0.2)
+        async with reading(web.client, f"/tasks/{later['id']}/events") as reader:
+            assert (await reader.rest())[-1].event == "complete"
+        assert (await web.client.delete(f"/tasks/{later['id']}")).status_code < 300
+        assert (await web.client.get("/tasks")).status_code == 200
+        assert (await web.client.get("/dead-letters")).status_code == 200
+        async with reading(web.client, "/streams/chat.42/events") as reader:
+            async with open_stream(url, "chat.42", durability=durability) as stream:
+                await stream.emit("n", 1)
+                await stream.complete()
+            assert [event.event for event in await reader.rest()] == ["position", "n", "complete"]
+
+
+async def offers(web: Web, name: str) -> bool:
+    return name in (await web.client.get("/task-types")).text
+
+
+def refused(server: RedisServer | RedisNode) -> list[Any]:
+    """What a user was refused there, as Redis noted it."""
+    found: Any = server.command("ACL", "LOG")
+    return found
+
+
+async def test_a_user_with_only_the_rights_that_are_documented_can_do_everything(password: Path):
+    with Replicated() as pair:
+        for server in (pair.master, pair.replica):
+            server.command("ACL", "SETUSER", "app", "on", ">first", *RIGHTS)
+        await does_everything(f"{pair.url}?username=app&password_file={password}", durability="replicated")
+        assert refused(pair.master) == []
+
+
+@pytest.mark.timeout(120)
+async def test_such_a_user_can_do_everything_in_a_cluster_while_slots_move(password: Path):
+    async with clustered() as cluster:
+        for node in cluster.nodes:
+            node.command("ACL", "SETUSER", "app", "on", ">first", *RIGHTS)
+        hosts = cluster.url.removeprefix("redis+cluster://")
+        moving = asyncio.create_task(asyncio.to_thread(_move_some, cluster))
+        await does_everything(f"redis+cluster://app@{hosts}?password_file={password}")
+        await moving
+        assert [refused(node) for node in cluster.nodes] == [[]] * 6
+
+
+def _move_some(cluster: Cluster) -> None:
+    for key in ("{system}", "{chat.42}", "{queue.default}", "{tasks}"):
+        source = cluster.owner(key)
+        target = next(node for node in cluster.masters if node is not source)
+        cluster.move_slot(slot_of(key), source, target)
 
 
 @pytest.fixture

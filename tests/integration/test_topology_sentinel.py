@@ -10,8 +10,8 @@ import pytest
 from server.streams.bulk import open_bulk
 from server.streams.connections import AsyncClient, SyncClient, connect, connect_sync, execute, execute_many_sync
 from server.streams.errors import LogUnavailable
+from server.streams.topology.belief import Named, questions, read_master
 from server.streams.topology.node import node_client, options_for
-from server.streams.topology.sentinel import Named, questions, read_answer
 from tests.support.ears import listening, rings, until_it_rings
 from tests.support.sentinels import NAME, Sentinels, sentinels
 from tests.support.waiting import wait_until
@@ -90,7 +90,7 @@ async def test_the_sentinel_that_leads_a_failover_names_the_new_master_from_the_
 
     async def is_over() -> bool:
         about, address = await client.execute_packed(questions(NAME))
-        seen.append(read_answer(about, address))
+        seen.append(read_master(about, address))
         return int(about[b"port"]) != before.port
 
     assert not await is_over()

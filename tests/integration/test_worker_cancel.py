@@ -1,15 +1,19 @@
 """Cancelling: pending, running, threaded and stubborn tasks."""
 
+import asyncio
 import logging
 from typing import Any
 
 import pytest
 
+from server.streams.calls import Claimed
 from server.streams.records import Status
 from tests.support.waiting import wait_until
 from tests.support.working import Bench, working
 from tests.tasks.awkward import may_end
 from workers import invocation
+from workers.intake import Intake
+from workers.renewal import LeaseKeeper
 
 
 async def test_a_pending_task_is_cancelled_at_once_and_never_run(redis_url: str, bench: Bench) -> None:
@@ -34,6 +38,32 @@ async def test_a_running_task_is_told_of_its_cancellation_and_ends(
         events = await bench.events(task_id)
         assert [event.type for event in events].count("cancelled") == 1
         assert (events[-1].type, events[-1].data, events[-1].is_terminal) == ("cancelled", "{}", True)
+
+
+async def test_a_cancellation_between_the_claim_and_the_first_renewal_is_heard(
+    redis_url: str, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The claim is granted, its reply is not noted yet, and the nudge comes and goes.
+    ask, renew_now = Intake._ask, LeaseKeeper.renew_now
+    nudged = asyncio.Event()
+
+    def noted(keeper: LeaseKeeper) -> None:
+        renew_now(keeper)
+        nudged.set()
+
+    async def then_cancelled(intake: Intake, task_id: str, nonce: str) -> Claimed:
+        claimed = await ask(intake, task_id, nonce)
+        nudged.clear()
+        assert (await bench.store.cancel(task_id)).status is Status.RUNNING
+        await asyncio.wait_for(nudged.wait(), 5)
+        return claimed
+
+    monkeypatch.setattr(LeaseKeeper, "renew_now", noted)
+    monkeypatch.setattr(Intake, "_ask", then_cancelled)
+    async with working(redis_url, lease_seconds=120):  # the next renewal comes too late
+        task_id = await bench.create("wait")
+        record = await bench.end(task_id)
+    assert (record.status, record.attempt) == (Status.CANCELLED, 1)
 
 
 async def test_a_cancellation_is_found_by_the_next_renewal_if_nobody_nudges(redis_url: str, bench: Bench) -> None:

@@ -5,8 +5,10 @@ Memory, disk, demotion, missing replicas, loading, permissions: each is brought 
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
+import secrets
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from time import monotonic
@@ -178,19 +180,34 @@ async def test_readers_keep_their_streams_with_heartbeats_and_nobody_is_missed(
     assert kinds[-1] == "complete"
 
 
-async def test_a_redis_that_loads_its_data_is_waited_for(own_redis: RedisServer, own_bench: Bench) -> None:
+async def test_a_redis_that_loads_its_data_is_waited_for_by_workers_and_readers(
+    own_redis: RedisServer, own_bench: Bench
+) -> None:
     for number in range(400):
-        await own_bench.client.execute_command("SET", f"filling:{number}", "x" * 100)
-    async with working(own_redis.url) as _worker:
+        await own_bench.client.execute_command("SET", f"filling:{number}", secrets.token_hex(50))
+    async with (
+        serving(own_redis.url, heartbeat_seconds=0.2, lease_seconds=LEASE_SECONDS) as web,
+        working(own_redis.url) as _worker,
+    ):
+        await web.until_ready()
         task_id = await own_bench.create("emit_many", count=EVENTS, interval_ms=INTERVAL_MS)
-        await own_bench.has_emitted(task_id, "number", count=10)
-        await own_bench.client.execute_command("CONFIG", "SET", "key-load-delay", "5000")
-        began_at = monotonic()
-        await own_bench.client.execute_command("DEBUG", "RELOAD")
-        assert monotonic() - began_at > 1, "it took no time, so nobody had to wait"
+        async with reading(web.client, f"/tasks/{task_id}/events?heartbeat=event") as reader:
+            found = await reader.take(20)
+            # Two seconds, in which it looks at its connections after each kilobyte, and answers LOADING.
+            own_redis.command("CONFIG", "SET", "loading-process-events-interval-bytes", 1024)
+            own_redis.command("CONFIG", "SET", "key-load-delay", 5000)
+            reloading = asyncio.create_task(own_bench.client.execute_command("DEBUG", "RELOAD"))
+            found += await reader.rest()
+            await reloading
         record = await own_bench.end(task_id)
+        refusals: Any = own_redis.command("INFO", "errorstats")
+    assert refusals["errorstat_LOADING"]["count"] > 0
     assert (record.status, record.attempt) == (Status.COMPLETED, 1)
     assert [data["number"] for data in await own_bench.datas(task_id, "number")] == list(range(EVENTS))
+    kinds = [each.event for each in found]
+    assert not {"stalled", "gap"} & set(kinds)
+    assert kinds.count("heartbeat") >= 3
+    assert [data_of(each)["number"] for each in found if each.event == "number"] == list(range(EVENTS))
 
 
 async def test_a_function_can_see_for_how_long_nothing_of_it_was_stored(

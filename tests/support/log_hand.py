@@ -28,6 +28,7 @@ from server.streams.event import CANCELLED, ERROR, Draft, Event
 from server.streams.ids import ORIGIN, EventId
 from server.streams.keys import Keys
 from server.streams.lane import Lane
+from server.streams.lanes import Lanes
 from server.streams.lease import Lease, boot_seconds
 from server.streams.names import task_stream
 from server.streams.records import TaskRecord
@@ -245,7 +246,7 @@ class Hand:
         lease: Lease | None = None,
         max_events: int = 0,
         max_bytes: int = 0,
-        lane: Lane | None = None,
+        lane: Lane | Lanes | None = None,
     ) -> StreamWriter:
         return StreamWriter(
             self.client,

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
+from workers.publishing.options import DurabilityName
 from workers.publishing.sharing import SharedLane, take_lane
 
 T = TypeVar("T")
@@ -23,7 +24,7 @@ class Background:
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
         #: Lanes that stay for the next stream: a program may open one for each of its tasks.
-        self._kept: dict[str, SharedLane] = {}
+        self._kept: dict[tuple[str, DurabilityName], SharedLane] = {}
         # A daemon: a program must be able to end although it forgot a stream.
         threading.Thread(target=self._loop.run_forever, name="reprise streams", daemon=True).start()
 
@@ -40,10 +41,10 @@ class Background:
         """Have the loop call something."""
         self._loop.call_soon_threadsafe(callback)
 
-    def keep_lane(self, redis_url: str) -> None:
+    def keep_lane(self, redis_url: str, durability: DurabilityName) -> None:
         """On the loop: keep the connection to that Redis for later streams too."""
-        if redis_url not in self._kept:
-            self._kept[redis_url] = take_lane(redis_url)
+        if (redis_url, durability) not in self._kept:
+            self._kept[redis_url, durability] = take_lane(redis_url, durability)
 
 
 class _Process:

@@ -10,7 +10,7 @@ from workers import shapes
 from workers.publishing.background import background
 from workers.publishing.handle import Handle
 from workers.publishing.inbox import Inbox
-from workers.publishing.options import StreamOptions
+from workers.publishing.options import DurabilityName, StreamOptions
 
 
 def open_stream_sync(
@@ -20,8 +20,10 @@ def open_stream_sync(
     prefix: str = "reprise:",
     retention_seconds: float = 86_400,
     max_events: int = 10_000,
+    max_stream_bytes: int = 64 << 20,
     max_event_bytes: int = 262_144,
     patience_seconds: float = 300,
+    durability: DurabilityName = "fast",
 ) -> OpenStreamSync:
     """A stream to write to, for `with`, from any number of threads.
 
@@ -32,7 +34,17 @@ def open_stream_sync(
     the process ends. Open it where it is used: after a fork, inside the Celery or RQ task.
     """
     return OpenStreamSync(
-        StreamOptions(redis_url, name, prefix, retention_seconds, max_events, max_event_bytes, patience_seconds)
+        StreamOptions(
+            redis_url,
+            name,
+            prefix=prefix,
+            retention_seconds=retention_seconds,
+            max_events=max_events,
+            max_stream_bytes=max_stream_bytes,
+            max_event_bytes=max_event_bytes,
+            patience_seconds=patience_seconds,
+            durability=durability,
+        )
     )
 
 
@@ -43,7 +55,7 @@ class OpenStreamSync:
     """
 
     def __init__(self, options: StreamOptions) -> None:
-        self._redis_url = options.redis_url
+        self._options = options
         self._handle = Handle(options)
         self._inbox: Inbox | None = None
 
@@ -60,7 +72,7 @@ class OpenStreamSync:
         there = background()
 
         async def enter() -> None:
-            there.keep_lane(self._redis_url)
+            there.keep_lane(self._options.redis_url, self._options.durability)
             self._handle.enter()
             self._inbox = Inbox(self._handle.writer, there.soon)
 

@@ -65,7 +65,7 @@ class Handle:
         if self.is_open_here:
             raise StreamClosed(f"This handle to the stream {self.name!r} is open already. Open the stream once more.")
         options = self._options
-        self._shared = take_lane(options.redis_url)
+        self._shared = take_lane(options.redis_url, options.durability)
         self._process = os.getpid()
         self._writer = SharedWriter(
             self._shared.lane,
@@ -73,6 +73,7 @@ class Handle:
             options.name,
             lifetimes=Lifetimes(retention_ms=int(options.retention_seconds * 1000)),
             max_events=options.max_events,
+            max_bytes=options.max_stream_bytes,
             patience_seconds=options.patience_seconds,
         )
 

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from workers import shapes
 from workers.publishing.handle import Handle
-from workers.publishing.options import StreamOptions
+from workers.publishing.options import DurabilityName, StreamOptions
 
 
 def open_stream(
@@ -17,8 +17,10 @@ def open_stream(
     prefix: str = "reprise:",
     retention_seconds: float = 86_400,
     max_events: int = 10_000,
+    max_stream_bytes: int = 64 << 20,
     max_event_bytes: int = 262_144,
     patience_seconds: float = 300,
+    durability: DurabilityName = "fast",
 ) -> OpenStream:
     """A stream to write to, for `async with`.
 
@@ -26,15 +28,26 @@ def open_stream(
             await stream.token("Hello")
 
     Any number of programs may write one stream at the same time. `name` has up to 128 of A-Z a-z 0-9 . _ - and is none
-    of Reprise's own (`system`, `tasks`, `tasks.…`). `prefix`, `retention_seconds` (after the last event), `max_events`
-    and `max_event_bytes` are what the servers have as REPRISE_PREFIX, REPRISE_RETENTION_SECONDS,
-    REPRISE_MAX_STREAM_EVENTS and REPRISE_MAX_EVENT_BYTES. `patience_seconds`: how long Redis may be away before events
-    are given up with `LogUnavailable`.
+    of Reprise's own (`system`, `tasks`, `tasks.…`). `prefix`, `retention_seconds` (after the last event), `max_events`,
+    `max_stream_bytes`, `max_event_bytes` and `durability` are what the servers have as REPRISE_PREFIX,
+    REPRISE_RETENTION_SECONDS, REPRISE_MAX_STREAM_EVENTS, REPRISE_MAX_STREAM_BYTES, REPRISE_MAX_EVENT_BYTES and
+    REPRISE_DURABILITY; 0 keeps any number of events or bytes. `patience_seconds`: how long Redis may be away, or
+    unable to promise that durability, before events are given up with `LogUnavailable`.
 
     Nothing is sent before the first event. Raises `InvalidInput` for an address, name or number that cannot be used.
     """
     return OpenStream(
-        StreamOptions(redis_url, name, prefix, retention_seconds, max_events, max_event_bytes, patience_seconds)
+        StreamOptions(
+            redis_url,
+            name,
+            prefix=prefix,
+            retention_seconds=retention_seconds,
+            max_events=max_events,
+            max_stream_bytes=max_stream_bytes,
+            max_event_bytes=max_event_bytes,
+            patience_seconds=patience_seconds,
+            durability=durability,
+        )
     )
 
 

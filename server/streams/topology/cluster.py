@@ -3,7 +3,7 @@
 Invariant: a command is sent again only where a node refused to run it (MOVED, ASK, TRYAGAIN): after a lost reply the
 caller hears of it, as with one server. The map of slots is a guess that nodes correct; it is asked for again when a
 connection breaks. Of several answers the one of the newest epoch counts, so that a node which was cut off from the
-others does not lead us back to it.
+others does not lead us back to it (`belief`).
 Source: redis.io, "Redis cluster specification".
 """
 
@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, Final, TypeVar, cast
 from weakref import WeakSet
 
@@ -30,8 +28,10 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from server.streams.cancelling import cancel_all
 from server.streams.jitter import jitter
 from server.streams.topology.address import Address, Host
+from server.streams.topology.belief import MOST_ASKED, Map, choose_map, is_enough, read_map
 from server.streams.topology.node import Command, NodeClient, Tracked, options_for, tracked_client
-from server.streams.topology.slots import Ranges, SlotMap, key_of, read_slots, redirected_to, slot_of
+from server.streams.topology.slots import SlotMap, key_of, redirected_to, slot_of
+from server.streams.topology.watching import keep_looking
 
 T = TypeVar("T")
 
@@ -41,21 +41,11 @@ _LOOK_TIMEOUT_SECONDS: Final = 1.0
 _WATCH_SECONDS: Final = 2.0
 #: Looks are no closer than this, however many connections break at once.
 _LOOK_PAUSE_SECONDS: Final = 0.1
-_MOST_ASKED: Final = 8
 #: More redirections than a slot can need while it moves once.
 _MOST_REDIRECTIONS: Final = 5
 #: While the keys of a script are on two nodes it can run on neither. Moving a slot takes a moment; then its caller is
 #: told, and has a longer patience of its own.
 _TRY_AGAIN_SECONDS: Final = (0.02, 0.05, 0.1, 0.2, 0.4)
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """The map, as one node has it."""
-
-    is_well: bool
-    epoch: int
-    ranges: Ranges
 
 
 class ClusterClient:
@@ -69,8 +59,10 @@ class ClusterClient:
         self._look: asyncio.Task[None] | None = None
         self._watch: asyncio.Task[None] | None = None
         self._looked_at = float("-inf")
-        self._epoch = 0
+        #: The map that was believed last; `slots` may have been corrected since.
+        self._known: Map | None = None
         self._is_closed = False
+        self._closing: set[asyncio.Task[None]] = set()
         self.slots = SlotMap()
         #: Called after each change of the map.
         self.on_change: list[Callable[[], None]] = []
@@ -94,6 +86,8 @@ class ClusterClient:
 
     async def look(self) -> None:
         """Ask for the map. Raises `RedisError`."""
+        if self._is_closed:  # nobody would end what is begun now
+            raise RedisConnectionError("no node is asked for the map any more, for the client is closed")
         await asyncio.shield(self._start_look())  # shared: whoever leaves must not stop it for the others
 
     def look_soon(self) -> None:
@@ -109,16 +103,10 @@ class ClusterClient:
         if self.slots.version != before:
             self._tell()
 
-    async def _keep_looking(self) -> None:
-        """A frozen node refuses nothing and breaks no connection: only the others tell that it was replaced."""
-        while True:
-            await asyncio.sleep(_WATCH_SECONDS * jitter.uniform(0.7, 1.3))
-            with suppress(RedisError):  # no news: connections stay as they are
-                await self.look()
-
     def _start_look(self) -> asyncio.Task[None]:
-        if self._watch is None and not self._is_closed:
-            self._watch = asyncio.create_task(self._keep_looking(), name="the map of slots is watched")
+        if self._watch is None:  # a frozen node breaks no connection: only the others tell that it was replaced
+            looking = keep_looking(self.look, every_seconds=_WATCH_SECONDS, at="the map of slots")
+            self._watch = asyncio.create_task(looking, name="the map of slots is watched")
         if self._look is None:
             self._look = asyncio.create_task(self._ask_for_map(), name="the map of slots is asked for")
             self._look.add_done_callback(self._looked)
@@ -132,11 +120,11 @@ class ClusterClient:
 
     async def _ask_for_map(self) -> None:
         hosts = list({*self.slots.masters, *self._address.hosts})
-        hosts = jitter.sample(hosts, min(len(hosts), _MOST_ASKED))
+        hosts = jitter.sample(hosts, min(len(hosts), MOST_ASKED))
         asking = [
             asyncio.create_task(_ask(self.node(host), host), name=f"{host} is asked for the map") for host in hosts
         ]
-        answers: list[_Answer] = []
+        answers: list[Map] = []
         faults: list[str] = []
         try:
             for each in asyncio.as_completed(asking):
@@ -144,7 +132,7 @@ class ClusterClient:
                     answers.append(await each)
                 except (RedisError, OSError) as error:
                     faults.append(str(error) or type(error).__name__)
-                if len(answers) * 2 > len(asking) and max(answer.epoch for answer in answers) >= self._epoch:
+                if is_enough(answers, of=len(asking), known=self._known):
                     break
         finally:
             await cancel_all(asking)
@@ -152,10 +140,12 @@ class ClusterClient:
         if not answers:
             asked, why = ", ".join(map(str, hosts)), "; ".join(dict.fromkeys(faults))
             raise RedisConnectionError(f"no node of the Cluster told the map of slots ({asked}): {why}")
-        best = max(answers, key=lambda answer: (answer.is_well, answer.epoch))
-        self._epoch = best.epoch
+        found = choose_map(answers, of=len(asking), known=self._known)
+        if found is self._known:
+            return  # no news, and what nodes corrected since stays so
+        self._known = found
         before = self.slots.version
-        self.slots.replace(best.ranges)
+        self.slots.replace(found.ranges)
         if self.slots.version != before:
             self._tell()
 
@@ -163,8 +153,17 @@ class ClusterClient:
         for host in self._connections.keys() - self.slots.masters:
             for connection in list(self._connections[host]):
                 connection.cut()
+        self._forget_nodes()
         for each in tuple(self.on_change):
             each()
+
+    def _forget_nodes(self) -> None:
+        """Close what leads to nodes without slots: where addresses change with each restart they would add up."""
+        for host in self._nodes.keys() - self.slots.masters - set(self._address.hosts):
+            del self._connections[host]
+            closing = asyncio.create_task(self._nodes.pop(host).aclose(), name=f"{host} is forgotten")
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
 
     async def owner(self, slot: int) -> Host:
         """The node that has the slot. Raises `RedisError`."""
@@ -238,6 +237,7 @@ class ClusterClient:
     async def aclose(self) -> None:
         self._is_closed = True
         await cancel_all([task for task in (self._watch, self._look) if task])
+        await asyncio.gather(*self._closing, return_exceptions=True)
         for node in self._nodes.values():
             await node.aclose()
 
@@ -372,17 +372,10 @@ async def _piped(
         await pipe.reset()
 
 
-async def _ask(node: NodeClient, host: Host) -> _Answer:
+async def _ask(node: NodeClient, host: Host) -> Map:
     async with asyncio.timeout(_LOOK_TIMEOUT_SECONDS):
-        info, slots = await node.execute_packed([("CLUSTER", "INFO"), ("CLUSTER", "SLOTS")])
-    ranges = read_slots(slots, asked=host)
-    if not ranges:
-        raise RedisConnectionError(f"{host} knows of no slots")
-    lines = [line.partition(":") for line in (info.decode() if isinstance(info, bytes) else str(info)).splitlines()]
-    fields = {name: value for name, _, value in lines}
-    return _Answer(fields.get("cluster_state") == "ok", int(fields.get("cluster_current_epoch", 0)), ranges)
-
-
-def cluster_client(address: Address, *, name: str, socket_timeout: float | None) -> ClusterClient:
-    """A client of the Cluster to which these hosts belong; nothing is dialled before the first command."""
-    return ClusterClient(address, name=name, socket_timeout=socket_timeout)
+        try:
+            info, slots = await node.execute_packed([("CLUSTER", "INFO"), ("CLUSTER", "SLOTS")])
+        except hiredis.HiredisError as error:  # what came is no reply of Redis
+            raise RedisConnectionError(f"{host} answered with what cannot be read: {error}") from error
+    return read_map(info, slots, asked=host)

@@ -14,12 +14,17 @@ import redis
 from redis.exceptions import AskError, ClusterDownError, MovedError, RedisError, TryAgainError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from server.streams.jitter import jitter
 from server.streams.topology.address import Address, Host
+from server.streams.topology.belief import MOST_ASKED, Map, choose_map, is_enough, read_map
 from server.streams.topology.node import Command, options_for, sync_node_client
-from server.streams.topology.slots import SlotMap, key_of, read_slots, redirected_to, slot_of
+from server.streams.topology.slots import SlotMap, key_of, redirected_to, slot_of
 
+#: A node that takes longer to tell the map is as good as dead: there are others.
 _LOOK_TIMEOUT_SECONDS: Final = 1.0
+#: Renewals are tried again as often while Redis is away; the map need not be asked for more often.
 _LOOK_PAUSE_SECONDS: Final = 0.2
+#: More redirections than a slot can need while it moves once.
 _MOST_REDIRECTIONS: Final = 5
 
 
@@ -32,6 +37,8 @@ class SyncClusterClient:
         self._look_options = options_for(address, name=name, socket_timeout=_LOOK_TIMEOUT_SECONDS)
         self._nodes: dict[Host, redis.Redis] = {}
         self._slots = SlotMap()
+        #: The map that was believed last; `_slots` may have been corrected since.
+        self._known: Map | None = None
         self._is_look_due = True
         self._looked_at = float("-inf")
         #: Nodes that did not answer last time.
@@ -118,23 +125,40 @@ class SyncClusterClient:
     def _look_if_due(self) -> None:
         if not self._is_look_due or monotonic() - self._looked_at < _LOOK_PAUSE_SECONDS:
             return
-        hosts = sorted({*self._slots.masters, *self._address.hosts}, key=lambda host: host in self._silent)
+        hosts = list({*self._slots.masters, *self._address.hosts})
+        hosts = jitter.sample(hosts, min(len(hosts), MOST_ASKED))
+        answers: list[Map] = []
         faults: list[str] = []
-        for host in hosts:
-            with sync_node_client(self._address.url_of(host), **self._look_options) as client:
-                try:
-                    info, slots = (cast("Any", client).execute_command("CLUSTER", word) for word in ("INFO", "SLOTS"))
-                    ranges = read_slots(slots, asked=host)
-                except (RedisError, OSError) as error:
-                    faults.append(str(error))
-                    continue
-            if _is_well(info) and ranges:
-                self._slots.replace(ranges)
-                self._is_look_due = False
+        for host in sorted(hosts, key=lambda each: each in self._silent):
+            try:
+                answers.append(self._ask_for_map(host))
+                self._silent.discard(host)
+            except (RedisError, OSError) as error:
+                faults.append(str(error))
+                self._silent.add(host)
+            if is_enough(answers, of=len(hosts), known=self._known):
                 break
+        if answers:
+            found = choose_map(answers, of=len(hosts), known=self._known)
+            if found is not self._known:  # or there is no news, and what nodes corrected since stays so
+                self._known = found
+                self._slots.replace(found.ranges)
+                self._forget_nodes()
+                self._is_look_due = not found.is_well
         self._looked_at = monotonic()
         if not self._slots.masters:
             raise RedisConnectionError(f"no node of the Cluster told the map of slots: {'; '.join(faults)}")
+
+    def _forget_nodes(self) -> None:
+        """Close what leads to nodes without slots: where addresses change with each restart they would add up."""
+        for host in self._nodes.keys() - self._slots.masters - set(self._address.hosts):
+            self._nodes.pop(host).close()
+            self._silent.discard(host)
+
+    def _ask_for_map(self, host: Host) -> Map:
+        with sync_node_client(self._address.url_of(host), **self._look_options) as client:
+            info, slots = (cast("Any", client).execute_command("CLUSTER", word) for word in ("INFO", "SLOTS"))
+        return read_map(info, slots, asked=host)
 
 
 class SyncClusterPipeline:
@@ -153,8 +177,3 @@ class SyncClusterPipeline:
 
     def reset(self) -> None:
         self._commands = []
-
-
-def _is_well(info: Any) -> bool:
-    text = info.decode() if isinstance(info, bytes) else str(info)
-    return "cluster_state:ok" in text

@@ -178,7 +178,7 @@ def options_for(address: Address | None, *, name: str, socket_timeout: float | N
     found: dict[str, Any] = {
         "client_name": name,
         "socket_timeout": socket_timeout,
-        "socket_connect_timeout": _CONNECT_TIMEOUT_SECONDS,
+        "socket_connect_timeout": min(_CONNECT_TIMEOUT_SECONDS, socket_timeout or _CONNECT_TIMEOUT_SECONDS),
         # RESP2 shapes of old, or nested ones of RESP3, depending on the version: this setting alone is stable.
         "legacy_responses": False,
         # redis-py 8.1.0 hands out connections that the server closed while they were idle unless this is off (#4252).

@@ -10,21 +10,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Any, Final, cast
 from weakref import WeakSet
 
+import hiredis
 import redis.asyncio
 from redis.asyncio.connection import Connection, SSLConnection, parse_url
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from server.streams.cancelling import cancel_all
-from server.streams.jitter import jitter
 from server.streams.topology.address import Address, Host
+from server.streams.topology.belief import Named, is_enough, newest, questions, read_master
 from server.streams.topology.node import NodeClient, client_of, node_client, options_for, pool_options, transport_of
+from server.streams.topology.watching import keep_looking
 
 _log = logging.getLogger(__name__)
 
@@ -32,58 +32,6 @@ _log = logging.getLogger(__name__)
 SENTINEL_TIMEOUT_SECONDS: Final = 1.0
 #: How long a connection to a master that was replaced may go unnoticed; a failover takes longer.
 _LOOK_SECONDS: Final = 1.0
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Named:
-    """A master, as one sentinel knows it."""
-
-    #: Counts the failovers: the higher one is newer.
-    epoch: int
-    host: Host
-
-
-def questions(service: str) -> list[tuple[str, str, str]]:
-    """The commands whose replies `read_answer` takes.
-
-    Two, for the sentinel that leads a failover counts it as soon as the replica is promoted, but until all replicas
-    have followed, SENTINEL MASTER goes on naming the old master.
-    """
-    return [("SENTINEL", "MASTER", service), ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", service)]
-
-
-def read_answer(about: Any, address: Any) -> Named:
-    """What a sentinel says. Raises `RedisError` for what is no such answer."""
-    for reply in (about, address):
-        if isinstance(reply, Exception):
-            raise RedisConnectionError(str(reply))
-    if isinstance(about, list):  # RESP2
-        parts = cast("list[bytes]", about)
-        about = dict(zip(parts[::2], parts[1::2], strict=True))
-    fields = {_text(name): _text(value) for name, value in cast("Mapping[Any, Any]", about).items()}
-    try:
-        name, port = map(_text, address)
-        return Named(int(fields.get("config-epoch", 0)), Host(name, int(port)))
-    except (TypeError, ValueError) as error:
-        raise RedisConnectionError(f"a sentinel named the master {address!r}") from error
-
-
-def is_enough(answers: Sequence[Named], *, of: int, known: Named | None) -> bool:
-    """Whether the rest need not be waited for: a majority answered, and one of it knows what was known before.
-
-    The news of a failover takes a second from one sentinel to the other, and who has not heard it names the old master.
-    """
-    return len(answers) * 2 > of and (known is None or max(answers).epoch >= known.epoch)
-
-
-def newest(answers: Sequence[Named], *, of: int, known: Named | None) -> Named:
-    """The master to go to, by what those said who answered.
-
-    While one is silent that may know of the last failover, those that have not heard of it lead nobody back. When all
-    have answered and none knows of it, they were set up anew and begin to count again.
-    """
-    found = max(answers)
-    return known if known is not None and found.epoch < known.epoch and len(answers) < of else found
 
 
 def nobody_knows(address: Address, faults: Iterable[Exception]) -> RedisConnectionError:
@@ -102,13 +50,17 @@ class Sentinels:
         self._look: asyncio.Task[Named] | None = None
         self._watch: asyncio.Task[None] | None = None
         self._known: Named | None = None
+        self._is_closed = False
         #: Every connection to a master, wherever it is in use.
         self._connections: WeakSet[_ToMaster] = WeakSet()
 
     async def master(self) -> Host:
         """Where the master is now. Raises `RedisError`."""
+        if self._is_closed:  # nobody would end what is begun now
+            raise RedisConnectionError("no sentinel is asked any more, for the client is closed")
         if self._watch is None:
-            self._watch = asyncio.create_task(self._keep_looking(), name="sentinels are asked")
+            looking = keep_looking(self.master, every_seconds=_LOOK_SECONDS, at="the sentinels")
+            self._watch = asyncio.create_task(looking, name="sentinels are asked")
         if self._look is None:
             self._look = asyncio.create_task(self._ask_all(), name="sentinels look")
             self._look.add_done_callback(self._looked)
@@ -120,6 +72,7 @@ class Sentinels:
 
     async def aclose(self) -> None:
         """Ask no more. Connections to the master are closed by those who use them."""
+        self._is_closed = True
         await cancel_all([task for task in (self._watch, self._look) if task])
         for client in self._clients:
             await client.aclose()
@@ -135,12 +88,6 @@ class Sentinels:
         for connection in list(self._connections):
             if connection.leads_elsewhere(found.host):
                 connection.cut()
-
-    async def _keep_looking(self) -> None:
-        while True:
-            await asyncio.sleep(_LOOK_SECONDS * jitter.uniform(0.7, 1.3))
-            with suppress(RedisError):  # no news: connections stay as they are
-                await self.master()
 
     async def _ask_all(self) -> Named:
         asking = [asyncio.create_task(_ask(client, self._address.service)) for client in self._clients]
@@ -180,7 +127,7 @@ class _ToMaster(Connection):
         await super().on_connect_check_health(check_health)
         await self.send_command("ROLE", check_health=False)
         role = cast("list[Any]", await self.read_response())
-        if _text(role[0]) != "master":
+        if role[0] not in {b"master", "master"}:
             raise RedisConnectionError(f"Redis at {self.host}:{self.port} is no master, though a sentinel says so")
 
     def leads_elsewhere(self, master: Host) -> bool:
@@ -208,14 +155,13 @@ def master_client(address: Address, *, name: str, socket_timeout: float | None) 
 
 async def _ask(client: NodeClient, service: str) -> Named:
     async with asyncio.timeout(SENTINEL_TIMEOUT_SECONDS):
-        about, address = await client.execute_packed(questions(service))
-    return read_answer(about, address)
+        try:
+            about, address = await client.execute_packed(questions(service))
+        except hiredis.HiredisError as error:  # what came is no reply of Redis
+            raise RedisConnectionError(f"a sentinel answered with what cannot be read: {error}") from error
+    return read_master(about, address)
 
 
 def _options(name: str) -> dict[str, Any]:
     """Sentinels have no part in the password of the master."""
     return options_for(None, name=name, socket_timeout=SENTINEL_TIMEOUT_SECONDS)
-
-
-def _text(value: Any) -> str:
-    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)

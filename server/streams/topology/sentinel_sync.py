@@ -1,7 +1,7 @@
 """The same as `sentinel` for threads: a client of whichever server is the master now.
 
 Without a task of its own that watches: when a connection is taken from the pool and the last look at the sentinels is
-older than a second, they are asked first.
+older than a second, they are asked first; one after the other, and who did not answer last time comes last.
 """
 
 from __future__ import annotations
@@ -22,16 +22,11 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from server.streams.topology.address import Address, Host
+from server.streams.topology.belief import Named, is_enough, newest, questions, read_master
 from server.streams.topology.node import options_for, sync_node_client
-from server.streams.topology.sentinel import (
-    SENTINEL_TIMEOUT_SECONDS,
-    Named,
-    is_enough,
-    nobody_knows,
-    questions,
-    read_answer,
-)
+from server.streams.topology.sentinel import SENTINEL_TIMEOUT_SECONDS, nobody_knows
 
+#: How long a connection to a master that was replaced may go unnoticed; a failover takes longer.
 _LOOK_SECONDS: Final = 1.0
 
 
@@ -41,7 +36,9 @@ class SyncSentinels:
     def __init__(self, address: Address, *, name: str) -> None:
         self._address = address
         options = options_for(None, name=name, socket_timeout=SENTINEL_TIMEOUT_SECONDS)
-        self._clients = [sync_node_client(address.url_of_sentinel(host), **options) for host in address.hosts]
+        self._clients = {host: sync_node_client(address.url_of_sentinel(host), **options) for host in address.hosts}
+        #: Those that did not answer last time.
+        self._silent: set[Host] = set()
         self._known: Named | None = None
         self._looked_at = monotonic()
 
@@ -50,19 +47,23 @@ class SyncSentinels:
         self._looked_at = monotonic()
         answers: list[Named] = []
         faults: list[Exception] = []
-        service = self._address.service
-        for client in self._clients:
+        for host in sorted(self._clients, key=lambda each: each in self._silent):
             try:
-                about, address = [cast("Any", client).execute_command(*words) for words in questions(service)]
-                answers.append(read_answer(about, address))
+                answers.append(self._ask(host))
+                self._silent.discard(host)
             except (RedisError, OSError) as error:
                 faults.append(error)
+                self._silent.add(host)
             if is_enough(answers, of=len(self._clients), known=self._known):
                 break
         if not answers:
             raise nobody_knows(self._address, faults)
-        self._known = max(answers)
+        self._known = newest(answers, of=len(self._clients), known=self._known)
         return self._known.host
+
+    def _ask(self, host: Host) -> Named:
+        client = cast("Any", self._clients[host])
+        return read_master(*(client.execute_command(*words) for words in questions(self._address.service)))
 
     def has_moved(self) -> bool:
         """Whether the master is another one than at the last look; asks once a second at most."""
@@ -75,7 +76,7 @@ class SyncSentinels:
             return False  # no news: connections stay as they are
 
     def close(self) -> None:
-        for client in self._clients:
+        for client in self._clients.values():
             client.close()
 
 

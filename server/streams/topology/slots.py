@@ -36,11 +36,11 @@ def slot_of(key: str | bytes) -> int:
 
 def key_of(command: Sequence[Any]) -> str | bytes | None:
     """The first key that a command names; the others are in the same slot. None for a command without."""
-    name = _text(command[0]).upper()
+    name = text_of(command[0]).upper()
     if name in _WITHOUT_KEY or len(command) < 2:
         return None
     if name in {"XREADGROUP", "XREAD"}:
-        words = [_text(word).upper() if isinstance(word, (str, bytes)) else "" for word in command[:12]]
+        words = [text_of(word).upper() if isinstance(word, (str, bytes)) else "" for word in command[:12]]
         return command[words.index("STREAMS") + 1]
     if name in {"EVAL", "EVALSHA"} and not int(command[2]):
         return None
@@ -119,7 +119,7 @@ def read_slots(reply: Any, *, asked: Host) -> Ranges:
     ranges: list[tuple[int, int, Host]] = []
     try:
         for first, last, master, *_ in cast("list[list[Any]]", reply):
-            name = _text(master[0]) if master[0] else ""
+            name = text_of(master[0]) if master[0] else ""
             host = Host(name if name not in {"", "?"} else asked.name, int(master[1]))
             ranges.append((int(first), int(last), host))
     except (TypeError, ValueError, IndexError) as error:
@@ -127,5 +127,6 @@ def read_slots(reply: Any, *, asked: Host) -> Ranges:
     return tuple(sorted(ranges))
 
 
-def _text(value: Any) -> str:
+def text_of(value: Any) -> str:
+    """What Redis sent as text, in either protocol."""
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
