@@ -9,7 +9,7 @@ from server.streams.durability import Durability
 from server.streams.errors import InvalidInput
 from server.streams.keys import Keys
 from server.streams.names import is_reserved, parse_stream_name
-from server.streams.topology.address import Kind, check_url, parse_address
+from server.streams.topology.address import check_url
 
 #: As `REPRISE_DURABILITY`.
 DurabilityName: TypeAlias = Literal["fast", "replicated", "fsync"]
@@ -51,11 +51,7 @@ class StreamOptions:
             if not least <= value <= most:
                 raise InvalidInput(f"{name} is {value!r}. Use a number from {least} to {most}.")
         try:
-            asked = Durability(self.durability)
+            Durability(self.durability)
         except ValueError:
             known = ", ".join(repr(each.value) for each in Durability)
             raise InvalidInput(f"durability is {self.durability!r}. Use one of {known}.") from None
-        if asked is not Durability.FAST and parse_address(self.redis_url).kind is Kind.CLUSTER:
-            raise InvalidInput(
-                f"durability is {self.durability!r}, which Reprise cannot promise in a Cluster yet. Use 'fast'."
-            )
