@@ -20,7 +20,7 @@ from tests.chaos.plan import Size
 from tests.chaos.sentinel import WithSentinels
 from tests.chaos.topology import OneRedis, Topology
 from tests.e2e.haproxy import run_haproxy
-from tests.e2e.product import Process, Server, Worker
+from tests.e2e.product import Process, Server, Worker, events_written_back
 from tests.support.waiting import wait_until
 
 LEASE_SECONDS = 3.0
@@ -41,7 +41,6 @@ _TOPOLOGIES: Mapping[str, Callable[[Sequence[str], Path], Topology]] = {
     "cluster": Clustered,
 }
 _BLIND = (sys.executable, "-m", "tests.chaos.blind_server")
-_WRITTEN_BACK = re.compile(r"writing (\d+) events back")
 #: What a task's function raised, as its script told it to.
 _TASK_FAILED = re.compile(r'"message": "Task \S+ \(\S+\) failed: ')
 
@@ -63,7 +62,7 @@ class Installation:
     @property
     def events_written_back(self) -> int:
         """As workers say: what they kept, wherever Redis had lost something of a task's log."""
-        return sum(int(count) for worker in self.workers for count in _WRITTEN_BACK.findall(worker.text))
+        return events_written_back(self.workers)
 
     def tracebacks(self) -> list[str]:
         """Where processes said that something of theirs broke."""
