@@ -15,6 +15,8 @@ from server.streams.calls import Lifetimes
 from server.streams.errors import StreamClosed, StreamsError
 from server.streams.event import COMPLETE, ERROR, Draft, check_size, check_text, draft, encode_json
 from server.streams.keys import Keys
+from server.streams.listing import Listing
+from server.streams.marks import continuing, keyed
 from server.streams.shared_writer import SharedWriter
 from workers.publishing.options import StreamOptions
 from workers.publishing.sharing import SharedLane, give_back, take_lane
@@ -33,6 +35,9 @@ class Handle:
         self._shared: SharedLane | None = None
         self._writer: SharedWriter | None = None
         self._process = 0
+        self._keys = Keys(options.prefix)
+        #: What puts the stream on the list of streams.
+        self._listing: Listing | None = None
 
     @property
     def name(self) -> str:
@@ -69,11 +74,12 @@ class Handle:
         self._process = os.getpid()
         self._writer = SharedWriter(
             self._shared.lane,
-            Keys(options.prefix),
+            self._keys,
             options.name,
             lifetimes=Lifetimes(retention_ms=int(options.retention_seconds * 1000)),
             max_events=options.max_events,
             patience_seconds=options.patience_seconds,
+            on_generation=self._list,
         )
 
     async def leave(self, *, is_failing: bool) -> None:
@@ -89,10 +95,16 @@ class Handle:
                 await writer.flush()
         finally:
             writer.close()
+            if self._listing:
+                await self._listing.finished(within_seconds=_HURRIED_FLUSH_SECONDS)
             await give_back(shared)
 
-    def draft(self, type: str, data: Any) -> Draft:
-        return draft(type, data, max_bytes=self._options.max_event_bytes)
+    def draft(self, type: str, data: Any, key: str | None = None) -> Draft:
+        found = draft(type, data, max_bytes=self._options.max_event_bytes)
+        return found if key is None else keyed(found, key)
+
+    def continuation(self, type: str, text: str) -> Draft:
+        return continuing(type, text, max_bytes=self._options.max_event_bytes)
 
     def completion(self, result: Any) -> Draft:
         return self._terminal(COMPLETE, {"result": result})
@@ -105,6 +117,12 @@ class Handle:
     def _terminal(self, type: str, data: dict[str, Any]) -> Draft:
         text = encode_json(data, what=f"The data of {type!r}")
         return Draft(type, check_size(text, max_bytes=self._options.max_event_bytes))
+
+    def _list(self) -> None:
+        """Put the stream on the list of streams, beside what is being written."""
+        if self._shared:
+            self._listing = Listing(self._shared.lane, self._keys, self.name)
+            self._listing.begin()
 
     async def _flush_soon(self, writer: SharedWriter) -> None:
         try:
