@@ -31,7 +31,7 @@ async def test_a_page_holds_what_readers_get_and_leads_to_the_next(web: Web) -> 
     page = response.json()
     assert page["events"][0] == {"id": ids[0], "type": "n", "data": "0", "time": page["events"][0]["time"]}
     assert page["events"][0]["time"].endswith("Z")
-    assert (ids_of(page), page["gap"], page["next"], page["last_event_id"]) == (ids[:2], None, ids[1], ids[1])
+    assert (ids_of(page), page["gap"], page["next"], page["cursor"]) == (ids[:2], None, ids[1], ids[1])
     assert response.links["next"]["url"] == f"{PATH}?limit=2&after={ids[1]}"
     assert response.links["monitor"]["url"] == f"/streams/chat/events?last_event_id={ids[1]}"
     assert response.links["monitor"]["type"] == "text/event-stream"
@@ -76,7 +76,7 @@ async def test_a_page_lies_between_the_ids_that_it_was_asked_for(web: Web, query
 async def test_a_page_that_was_shown_is_followed_from_exactly_there(web: Web) -> None:
     ids = await numbered(web, 5)
     newest = await web.client.get(f"{PATH}?order=desc&limit=2")
-    assert (ids_of(newest.json()), newest.json()["last_event_id"]) == ([ids[4], ids[3]], ids[4])
+    assert (ids_of(newest.json()), newest.json()["cursor"]) == ([ids[4], ids[3]], ids[4])
     [sixth] = await publish(web, {"data": 5})
     async with reading(web.client, newest.links["monitor"]["url"]) as reader:
         assert (await reader.next()).id == sixth
@@ -85,7 +85,7 @@ async def test_a_page_that_was_shown_is_followed_from_exactly_there(web: Web) ->
 async def test_of_a_stream_that_is_not_there_yet_a_page_is_empty_and_followed_from_its_beginning(web: Web) -> None:
     for order in ("asc", "desc"):
         response = await web.client.get(f"{PATH}?order={order}")
-        assert response.json() == {"events": [], "gap": None, "next": None, "last_event_id": "0-0"}
+        assert response.json() == {"events": [], "gap": None, "next": None, "cursor": "0-0"}
     async with reading(web.client, response.links["monitor"]["url"]) as reader:
         assert (await reader.next()).event == "position"
         [first] = await publish(web, {"data": 1})
@@ -98,16 +98,22 @@ async def test_what_was_trimmed_is_told_before_the_oldest_event_in_either_direct
     ids = await numbered(web, 5)
     await execute(client, "XTRIM", keys.log("chat"), "MAXLEN", 3)
     [page] = await pages(web, PATH)
-    gap = {"requested": None, "resumed_at": ids[2], "missed": None}
+    gap = {"stream": "chat", "requested": None, "resumed_at": ids[2], "missed": None}
     assert (ids_of(page), page["gap"]) == (ids[2:], gap)
     [page] = await pages(web, f"{PATH}?after={ids[0]}")
-    assert (ids_of(page), page["gap"]) == (ids[2:], {"requested": ids[0], "resumed_at": ids[2], "missed": 1})
+    assert (ids_of(page), page["gap"]) == (
+        ids[2:],
+        {"stream": "chat", "requested": ids[0], "resumed_at": ids[2], "missed": 1},
+    )
     found = await pages(web, f"{PATH}?order=desc&limit=2")
     assert [(ids_of(page), page["gap"]) for page in found] == [([ids[4], ids[3]], None), ([ids[2]], gap)]
     [page] = await pages(web, f"{PATH}?order=desc&after={ids[0]}")
-    assert page["gap"] == {"requested": ids[0], "resumed_at": ids[2], "missed": 1}
+    assert page["gap"] == {"stream": "chat", "requested": ids[0], "resumed_at": ids[2], "missed": 1}
     [page] = await pages(web, f"{PATH}?order=desc&before={ids[1]}")
-    assert (ids_of(page), page["gap"]) == ([], {"requested": None, "resumed_at": ids[1], "missed": None})
+    assert (ids_of(page), page["gap"]) == (
+        [],
+        {"stream": "chat", "requested": None, "resumed_at": ids[1], "missed": None},
+    )
     [page] = await pages(web, f"{PATH}?order=desc&after={ids[1]}")
     assert page["gap"] is None
 
@@ -115,7 +121,7 @@ async def test_what_was_trimmed_is_told_before_the_oldest_event_in_either_direct
 async def test_a_hole_in_the_middle_ends_a_page_and_is_told(web: Web, client: AsyncClient, keys: Keys) -> None:
     ids = await numbered(web, 5)
     await execute(client, "XDEL", keys.log("chat"), ids[2])
-    gap = {"requested": ids[1], "resumed_at": ids[3], "missed": 1}
+    gap = {"stream": "chat", "requested": ids[1], "resumed_at": ids[3], "missed": 1}
     found = await pages(web, PATH)
     assert [(ids_of(page), page["gap"]) for page in found] == [(ids[:2], None), (ids[3:], gap)]
     found = await pages(web, f"{PATH}?order=desc")
@@ -145,8 +151,8 @@ async def test_a_cursor_ahead_of_the_log_finds_nothing_and_is_told(web: Web) -> 
     ids = await numbered(web, 2)
     future = f"{2**60}-0"
     page = (await web.client.get(f"{PATH}?after={future}")).json()
-    assert page["gap"] == {"requested": future, "resumed_at": None, "missed": None}
-    assert (page["events"], page["next"], page["last_event_id"]) == ([], "0-0", "0-0")
+    assert page["gap"] == {"stream": "chat", "requested": future, "resumed_at": None, "missed": None}
+    assert (page["events"], page["next"], page["cursor"]) == ([], "0-0", "0-0")
     assert ids_of((await web.client.get(f"{PATH}?after={page['next']}")).json()) == ids
 
 

@@ -44,9 +44,9 @@ async def history(request: WebRequest) -> Response:
     return json_response(
         {
             "events": [event_json(event) for event in page.events],
-            "gap": _gap_json(page.gap),
+            "gap": _gap_json(stream, page.gap),
             "next": str(page.next) if page.next is not None else None,
-            "last_event_id": str(page.newest),
+            "cursor": str(page.newest),
         },
         headers={"link": ", ".join(links)},
     )
@@ -58,10 +58,11 @@ def event_json(event: Event) -> dict[str, Any]:
     return {"id": str(event.id), "type": event.type, "data": event.data, "time": time}
 
 
-def _gap_json(gap: Gap | None) -> dict[str, Any] | None:
+def _gap_json(stream: str, gap: Gap | None) -> dict[str, Any] | None:
     if gap is None:
         return None
     return {
+        "stream": stream,
         "requested": str(gap.requested) if gap.requested is not None else None,
         "resumed_at": str(gap.resumed_at) if gap.resumed_at is not None else None,
         "missed": gap.missed,
