@@ -15,6 +15,8 @@ from server.streams.calls import Lifetimes
 from server.streams.errors import StreamClosed, StreamsError
 from server.streams.event import COMPLETE, ERROR, Draft, check_size, check_text, draft, encode_json
 from server.streams.keys import Keys
+from server.streams.lane import Lane
+from server.streams.lanes import Lanes
 from server.streams.listing import Listing
 from server.streams.marks import continuing, keyed
 from server.streams.shared_writer import SharedWriter
@@ -70,16 +72,16 @@ class Handle:
         if self.is_open_here:
             raise StreamClosed(f"This handle to the stream {self.name!r} is open already. Open the stream once more.")
         options = self._options
-        self._shared = take_lane(options.redis_url)
+        self._shared = shared = take_lane(options.redis_url)
         self._process = os.getpid()
         self._writer = SharedWriter(
-            self._shared.lane,
+            shared.lane,
             self._keys,
             options.name,
             lifetimes=Lifetimes(retention_ms=int(options.retention_seconds * 1000)),
             max_events=options.max_events,
             patience_seconds=options.patience_seconds,
-            on_generation=self._list,
+            on_generation=lambda: self._list(shared.lane),
         )
 
     async def leave(self, *, is_failing: bool) -> None:
@@ -118,11 +120,10 @@ class Handle:
         text = encode_json(data, what=f"The data of {type!r}")
         return Draft(type, check_size(text, max_bytes=self._options.max_event_bytes))
 
-    def _list(self) -> None:
+    def _list(self, lane: Lane | Lanes) -> None:
         """Put the stream on the list of streams, beside what is being written."""
-        if self._shared:
-            self._listing = Listing(self._shared.lane, self._keys, self.name)
-            self._listing.begin()
+        self._listing = Listing(lane, self._keys, self.name)
+        self._listing.begin()
 
     async def _flush_soon(self, writer: SharedWriter) -> None:
         try:
