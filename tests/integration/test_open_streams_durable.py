@@ -41,8 +41,10 @@ async def on_a_new_connection(url: str, keys: Keys) -> AsyncGenerator[OpenStream
     """As another server has it: to wait here is to wait for what was written here."""
     client, replicated = connect(url, name="test"), Durability.REPLICATED
     log = Log(client, keys, lifetimes=LIFETIMES, max_events=100, durability=replicated)
-    yield OpenStreams(client, keys, log, lifetimes=LIFETIMES, max_events=100, max_bytes=0, durability=replicated)
-    await client.aclose()
+    try:
+        yield OpenStreams(client, keys, log, lifetimes=LIFETIMES, max_events=100, max_bytes=0, durability=replicated)
+    finally:
+        await client.aclose()
 
 
 async def take(url: str, keys: Keys, step: str) -> object:

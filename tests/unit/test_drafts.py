@@ -24,10 +24,15 @@ values = st.recursive(
 )
 types = st.from_regex(r"[A-Za-z0-9._:-]{1,20}", fullmatch=True).map(lambda name: f"my.{name}")
 keys = st.text(st.characters(codec="utf-8", categories=["L", "N", "P"]), min_size=1, max_size=20)
-events = st.one_of(
-    st.fixed_dictionaries({"data": values}, optional={"type": types, "key": keys}),
-    st.fixed_dictionaries({"append": text}, optional={"type": types}),
-    st.fixed_dictionaries({"type": types}),
+
+
+def shaped(required: dict[str, st.SearchStrategy[Any]], **optional: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """Objects with these members, and some of those."""
+    return st.fixed_dictionaries(required, optional=optional)
+
+
+events: st.SearchStrategy[dict[str, Any]] = st.one_of(
+    shaped({"data": values}, type=types, key=keys), shaped({"append": text}, type=types), shaped({"type": types})
 )
 bad_events = st.sampled_from([{}, {"type": "a b"}, {"append": 1}, {"data": "\0"}, {"data": 1, "key": ""}, 7, {"x": 1}])
 
