@@ -32,6 +32,7 @@ from server.streams.durability import Durability
 from server.streams.errors import LogUnavailable
 from server.streams.keys import Keys
 from server.streams.log import Log
+from server.streams.open_streams import OpenStreams
 from server.streams.presence import Presence
 from server.streams.reaper import Reaper
 from server.streams.registry import Registry
@@ -135,6 +136,15 @@ def _build(settings: ServerSettings) -> _Parts:
         may_judge_expired=may_judge_expired,
         durability=settings.durability,
     )
+    streams = OpenStreams(
+        commands,
+        keys,
+        log,
+        lifetimes=lifetimes,
+        max_events=settings.max_stream_events,
+        max_bytes=int(settings.max_stream_bytes),
+        durability=settings.durability,
+    )
     dead_letters = DeadLetters(commands, keys, store, lifetimes=lifetimes)
     presence = Presence(commands, keys, store, grace_seconds=settings.disconnect_grace_seconds)
     following = Following(presence)
@@ -152,6 +162,8 @@ def _build(settings: ServerSettings) -> _Parts:
         store=store,
         dead_letters=dead_letters,
         registry=Registry(commands, keys),
+        log=log,
+        streams=streams,
         hub=hub,
         readiness=Readiness(ping=lambda: execute(commands, "PING"), is_live=lambda: hub.is_live),
         refusals=Refusals(),
@@ -196,6 +208,7 @@ async def _running(parts: _Parts, durability: Durability) -> AsyncGenerator[None
         "doorbells": parts.doorbells.run,
         "hub": parts.hub.run,
         "reaper": parts.reaper.run,
+        "list of streams": parts.state["streams"].index.run,
         "start": lambda: _check_redis(parts, durability),
     }
     supervised = [asyncio.create_task(_supervise(name, loop), name=name) for name, loop in loops.items()]

@@ -93,23 +93,27 @@ def follows(cursor: EventId, event: Event) -> bool:
     return cursor == previous or (cursor.generation == previous.generation and cursor > previous)
 
 
+def begins(event: Event, snapshot: Snapshot) -> bool:
+    """Whether the event is the first one that its log ever had."""
+    return event.previous == ORIGIN or (_is_foreign_start(event) and snapshot.is_whole)
+
+
 def judge_log(cursor: EventId, snapshot: Snapshot) -> Verdict:
     """Judge a shared stream, or every attempt of a task. The page begins at the cursor, which is included."""
     record, rows = snapshot.record, snapshot.events
-    if _is_over(cursor, record):
+    if snapshot.is_deleted or _is_over(cursor, record):
         return Verdict(State.ENDED)
     if rows and rows[0].id == cursor:
         neighbour, rows = rows[0], rows[1:]
         if not rows:
             return Verdict(State.ENDED) if _ends(neighbour, record) else _nothing_after(cursor, snapshot)
-        if not _is_next(cursor, rows[0], snapshot):
+        if not is_next(cursor, rows[0], snapshot):
             return _after_gap(cursor, rows, snapshot)
         return _run(rows, snapshot)
     if not rows:
         return _nothing_after(cursor, snapshot)
     if cursor == ORIGIN:
-        begins = rows[0].previous == ORIGIN or (_is_foreign_start(rows[0]) and snapshot.is_whole)
-        return _run(rows, snapshot) if begins else _after_gap(None, rows, snapshot)
+        return _run(rows, snapshot) if begins(rows[0], snapshot) else _after_gap(None, rows, snapshot)
     return _run(rows, snapshot) if follows(cursor, rows[0]) else _after_gap(cursor, rows, snapshot)
 
 
@@ -155,7 +159,7 @@ def _is_foreign_start(event: Event) -> bool:
     return event.previous is None and event.id.sequence == 0
 
 
-def _is_next(neighbour: EventId, event: Event, snapshot: Snapshot) -> bool:
+def is_next(neighbour: EventId, event: Event, snapshot: Snapshot) -> bool:
     """Whether nothing lies between two neighbours in the log: the event says so, or nothing was taken out of there."""
     return follows(neighbour, event) or (_is_foreign_start(event) and snapshot.deleted_up_to <= neighbour)
 
@@ -163,7 +167,7 @@ def _is_next(neighbour: EventId, event: Event, snapshot: Snapshot) -> bool:
 def _run(rows: Sequence[Event], snapshot: Snapshot) -> Verdict:
     """The rows up to the first one that does not follow its neighbour; that one gets a verdict of its own."""
     length = 1
-    while length < len(rows) and _is_next(rows[length - 1].id, rows[length], snapshot):
+    while length < len(rows) and is_next(rows[length - 1].id, rows[length], snapshot):
         length += 1
     events = tuple(rows[:length])
     return Verdict(State.ENDED if _ends(events[-1], snapshot.record) else State.MORE, events)

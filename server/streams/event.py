@@ -88,6 +88,12 @@ def draft(event_type: str, data: object, *, max_bytes: int) -> Draft:
     return Draft(event_type, check_size(encode_json(data, what=f"The data of {event_type!r}"), max_bytes=max_bytes))
 
 
+def draft_text(event_type: str, text: str, *, max_bytes: int) -> Draft:
+    """The same for text that is sent as it stands; its line ends become LF."""
+    _check_emitted(event_type)
+    return Draft(event_type, check_size(normal_text(text), max_bytes=max_bytes))
+
+
 @lru_cache(maxsize=1024)  # a task emits the same few types over and over; what is refused is not kept
 def _check_emitted(event_type: str) -> None:
     check_type(event_type)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 
 from server.streams.errors import InvalidInput
-from server.streams.names import task_stream
+from server.streams.names import task_of_stream, task_stream
 
 
 class Keys:
@@ -39,6 +39,10 @@ class Keys:
 
     def record(self, task_id: str) -> str:
         return f"{self.prefix}{{{task_stream(task_id)}}}:task"
+
+    def about(self, stream: str) -> str:
+        """What is known of a stream apart from its log: a task's record, or the settings and the marker of another."""
+        return f"{self.prefix}{{{stream}}}:{'task' if task_of_stream(stream) is not None else 'stream'}"
 
     def control(self, task_id: str) -> str:
         return f"{self.prefix}{{{task_stream(task_id)}}}:control"

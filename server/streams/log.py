@@ -15,7 +15,7 @@ from server.streams.calls import Call, Lifetimes, Reply, Snapshot
 from server.streams.connections import AsyncClient, cluster_of, execute_many, execute_packed, probe_writes, run
 from server.streams.contact import write_probe
 from server.streams.durability import Durability, run_durably
-from server.streams.errors import Conflict, LogRefused, LogUnavailable, NotDurable, StreamClosed, StreamsError
+from server.streams.errors import Conflict, LogRefused, LogUnavailable, NotDurable, StreamClosed
 from server.streams.event import Draft
 from server.streams.ids import ORIGIN, EventId
 from server.streams.jitter import jitter
@@ -61,13 +61,21 @@ class Log:
         return self._lifetimes.retention_ms
 
     async def read(
-        self, stream: str, *, first: EventId = ORIGIN, last: EventId | None = None, limit: int = 0
+        self,
+        stream: str,
+        *,
+        first: EventId = ORIGIN,
+        last: EventId | None = None,
+        limit: int = 0,
+        backwards: bool = False,
     ) -> Snapshot:
         """Look at a stream: up to `limit` events from `first` on, `first` included. Raises `LogUnavailable`.
 
-        `limit=0` looks at the bounds and the record only: Redis takes COUNT 0 for "none" in XRANGE.
+        `limit=0` looks at the bounds and the record only: Redis takes COUNT 0 for "none" in XRANGE. `backwards`: from
+        `last` on, `last` included, newest first.
         """
-        return await run(self._client, calls.read(self.keys, stream, first=first, last=last, limit=limit))
+        call = calls.read(self.keys, stream, first=first, last=last, limit=limit, backwards=backwards)
+        return await run(self._client, call)
 
     async def ends_at(self, expected: Sequence[tuple[str, EventId]]) -> list[bool]:
         """Whether each of these logs ends with that very event, in one round trip. Raises `LogUnavailable`.
@@ -111,8 +119,50 @@ class Log:
         Raises `Conflict` if the stream is closed or the token was used with other events, `NotDurable` if they are
         stored and nothing more, `LogUnavailable` if Redis stayed away; asking again with the same token is safe then.
         """
-        sent = token or secrets.token_hex(8)
+        durability = Durability.FAST if may_be_lost else self._durability
         ids: list[EventId] = []
+
+        def heard(reply: Reply) -> None:
+            nonlocal ids
+            first = _accepted(stream, reply)
+            ids = [EventId(first.generation, first.sequence + offset) for offset in range(len(drafts))]
+
+        try:
+            await self._append(stream, drafts, durability, heard, token=token, token_ms=token_ms)
+        finally:
+            if ids:  # also if they are not safe: readers may have seen them, and are told of a loss by the next event
+                self._remember(stream, ids[-1])
+        return ids
+
+    async def close(self, stream: str, end: Draft) -> EventId:
+        """End a shared stream with this event, or find that it has ended; returns the id of its end.
+
+        Raises `Conflict` if it was deleted, `LogUnavailable` if Redis stayed away; asking again is safe.
+        """
+        ended = ORIGIN
+
+        def heard(reply: Reply) -> None:
+            nonlocal ended
+            if reply.outcome != "closed":
+                _accepted(stream, reply)
+            ended = reply.id
+
+        await self._append(stream, [end], self._durability, heard, is_terminal=True)
+        self._remember(stream, ended)
+        return ended
+
+    async def _append(
+        self,
+        stream: str,
+        drafts: Sequence[Draft],
+        durability: Durability,
+        heard: Callable[[Reply], None],
+        *,
+        token: str | None = None,
+        token_ms: int = 0,
+        is_terminal: bool = False,
+    ) -> None:
+        sent = token or secrets.token_hex(8)
 
         def build() -> Call[Reply]:
             return calls.publish(
@@ -127,19 +177,14 @@ class Log:
                 lifetimes=self._lifetimes,
                 max_events=self._max_events,
                 max_bytes=self._max_bytes,
+                is_terminal=is_terminal,
             )
 
-        def heard(reply: Reply) -> None:
-            nonlocal ids
-            first = _accepted(stream, reply)
-            ids = [EventId(first.generation, first.sequence + offset) for offset in range(len(drafts))]
+        await self._until_answered(build, durability, heard)
 
-        try:
-            await self._until_answered(build, Durability.FAST if may_be_lost else self._durability, heard)
-        finally:
-            if ids:  # also if they are not safe: readers may have seen them, and are told of a loss by the next event
-                self._remember(stream, ids[-1])
-        return ids
+    def known(self, stream: str) -> EventId | None:
+        """The last id given to this process, of a stream that it publishes to."""
+        return self._known.get(stream)
 
     def _remember(self, stream: str, last: EventId) -> None:
         # Taken out and put in again: the one that was written longest ago is the first to be forgotten.
@@ -167,8 +212,11 @@ class Log:
 
 
 def _accepted(stream: str, reply: Reply) -> EventId:
+    """The first id of what was appended; raises what the outcome means otherwise."""
     if reply.outcome in {"stored", "repeated"}:
         return reply.id
+    if reply.outcome == "deleted":
+        raise deleted(stream)
     if reply.outcome == "closed":
         raise closed(stream)
     if reply.outcome == "conflict":
@@ -181,8 +229,17 @@ def closed(stream: str) -> StreamClosed:
     return StreamClosed(f"The stream {stream!r} is closed; nothing can be published to it any more.")
 
 
-def exhausted(stream: str) -> StreamsError:
+def deleted(stream: str) -> StreamClosed:
+    """The error for a stream that was deleted, while that is remembered."""
+    return StreamClosed(
+        f"The stream {stream!r} was deleted; nothing can be published to it until somebody creates it anew "
+        f"(PUT /streams/{stream})."
+    )
+
+
+def exhausted(stream: str) -> Conflict:
     """The error for a stream whose ids are used up."""
-    return StreamsError(
-        f"The stream {stream!r} holds an id too large to count on from. Delete it to use the name again."
+    return Conflict(
+        f"The stream {stream!r} holds an id too large to count on from. Delete it, and create it anew, to use "
+        "the name again."
     )

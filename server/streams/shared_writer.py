@@ -35,11 +35,15 @@ from server.streams.lane import Lane
 from server.streams.lane_writer import LaneWriter
 from server.streams.lanes import Lanes
 from server.streams.lease import boot_seconds
-from server.streams.log import closed, exhausted
+from server.streams.log import closed, deleted, exhausted
 from server.streams.outbox import first_of
 
 #: By so much the token outlives the writer's patience: a call under way may take seconds to be answered.
 _TOKEN_SPARE_MS: Final = 60_000
+
+
+def _nothing() -> None:
+    pass
 
 
 class _Held:
@@ -73,7 +77,9 @@ class SharedWriter(LaneWriter):
         max_bytes: int = 0,
         patience_seconds: float,
         clock: Callable[[], float] = boot_seconds,
+        on_generation: Callable[[], None] = _nothing,
     ) -> None:
+        """`on_generation` is called when a batch was stored that began one, and so perhaps the stream."""
         self._box = _Held()
         title, key = f"stream {stream}", keys.log(stream)
         super().__init__(lane, self._box, title=title, key=key, patience_seconds=patience_seconds)
@@ -83,6 +89,7 @@ class SharedWriter(LaneWriter):
         self._max_events = max_events
         self._max_bytes = max_bytes
         self._clock = clock
+        self._on_generation = on_generation
         self._token = secrets.token_hex(8)
         #: The batch that is sent until it is answered; empty between batches.
         self._batch: list[Draft] = []
@@ -185,6 +192,8 @@ class SharedWriter(LaneWriter):
             self._fail(closed(self._stream))
         elif answer.outcome in {"stored", "repeated"}:
             self._note_stored(answer.id)
+        elif answer.outcome == "deleted":
+            self._fail(deleted(self._stream))
         else:
             self._fail(exhausted(self._stream))
         self._wake_all()
@@ -202,6 +211,8 @@ class SharedWriter(LaneWriter):
         self._lane.unsent_bytes -= size
         self._stored += len(batch)
         self._last_id = EventId(first.generation, first.sequence + len(batch) - 1)
+        if first.sequence == 0:
+            self._on_generation()
 
     def _lose_patience(self) -> None:
         self._give_up()

@@ -15,6 +15,8 @@ from server.web.json_text import parse_json
 from server.web.problems import FieldError, Problem, invalid, pointer_part, shown
 from server.web.requests import AnyRequest
 
+JSON: Final = "application/json"
+_LINK_INSTEAD: Final = "(REPRISE_MAX_EVENT_BYTES). Send a link to the data instead."
 _CHARSETS: Final = frozenset({"utf-8", "utf8"})
 
 
@@ -23,34 +25,38 @@ async def read_object(request: AnyRequest, *, max_bytes: int, known: Collection[
 
     Raises `Problem`: 413 above `max_bytes`, 415 for another content type, 400 for what is not JSON, 422 for the rest.
     """
-    body = await _read(request, max_bytes)
+    body = await read_body(request, max_bytes=max_bytes)
     if not body:
         return {}
-    _check_content_type(request.headers.get("content-type", ""))
+    check_content_type(request, JSON)
     document = parse_json(body)
     if not isinstance(document, dict):
         raise Problem(422, f"The body must be a JSON object such as {{…}}, not {shown(document)}.")
     found = cast("dict[str, Any]", document)
-    unknown = [_unknown_member(name, known) for name in found if name not in known]
+    unknown = [unknown_member(name, known) for name in found if name not in known]
     if unknown:
         raise invalid(*unknown)
     return found
 
 
-def _check_content_type(header: str) -> None:
-    media_type, *parameters = (part.strip().lower() for part in header.split(";"))
-    if media_type != "application/json":
+def check_content_type(request: AnyRequest, *allowed: str) -> str:
+    """The media type of the body, which is one of these. Raises `Problem` 415, also for another charset than UTF-8."""
+    media_type, *parameters = (part.strip().lower() for part in request.headers.get("content-type", "").split(";"))
+    if media_type not in allowed:
         was = f"the content type is {shown(media_type)}" if media_type else "there is no content type"
-        raise Problem(415, f"The body must be JSON, but {was}. Send it with 'Content-Type: application/json'.")
+        ways = " or ".join(f"'Content-Type: {each}'" for each in allowed[:2])
+        raise Problem(415, f"The body must be JSON, but {was}. Send it with {ways}.")
     for parameter in parameters:
         name, _, value = parameter.partition("=")
         if name == "charset" and value.strip('"') not in _CHARSETS:
             raise Problem(
                 415, f"The body must be UTF-8, but the content type says {shown(value)}. Leave the charset out."
             )
+    return media_type
 
 
-async def _read(request: AnyRequest, max_bytes: int) -> bytes:
+async def read_body(request: AnyRequest, *, max_bytes: int, advice: str = _LINK_INSTEAD) -> bytes:
+    """The body, of which no more is read than it may have. Raises `Problem` 413, with what to do about it."""
     chunks: list[bytes] = []
     size = int(length) if (length := request.headers.get("content-length", "")).isdecimal() else 0
     if size <= max_bytes:
@@ -64,14 +70,12 @@ async def _read(request: AnyRequest, max_bytes: int) -> bytes:
         except ClientDisconnect:
             raise Problem(400, "The connection ended in the middle of the body.") from None
     if size > max_bytes:
-        raise Problem(
-            413,
-            f"The body is larger than {max_bytes} bytes (REPRISE_MAX_EVENT_BYTES). Send a link to the data instead.",
-        )
+        raise Problem(413, f"The body is larger than {max_bytes} bytes {advice}")
     return b"".join(chunks)
 
 
-def _unknown_member(name: str, known: Collection[str]) -> FieldError:
+def unknown_member(name: str, known: Collection[str], *, at: str = "#") -> FieldError:
+    """What to say of a member that nobody asked for, of the value at this pointer."""
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"Did you mean {near[0]!r}?" if near else f"Known are {', '.join(sorted(known))}."
-    return FieldError(f"#/{pointer_part(name)}", f"{shown(name)} is not a member of this request. {hint}")
+    return FieldError(f"{at}/{pointer_part(name)}", f"{shown(name)} is not a member of this request. {hint}")

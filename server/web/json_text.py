@@ -43,8 +43,11 @@ class _Place(NamedTuple):
     value: object
 
 
-def parse_json(body: bytes) -> object:
-    """The document. Raises `Problem` 400, with `errors` that point at what is JSON but cannot be used."""
+def parse_json(body: bytes, *, first_line: int = 1, first_byte: int = 0) -> object:
+    """The document. Raises `Problem` 400, with `errors` that point at what is JSON but cannot be used.
+
+    `first_line` and `first_byte` say where in the body the document begins.
+    """
     try:
         document = json.loads(
             body.decode(),
@@ -54,11 +57,10 @@ def parse_json(body: bytes) -> object:
             parse_constant=_constant,
         )
     except UnicodeDecodeError as error:
-        raise Problem(400, f"The body is not UTF-8: byte {error.start} cannot be read.") from None
+        raise Problem(400, f"The body is not UTF-8: byte {first_byte + error.start} cannot be read.") from None
     except json.JSONDecodeError as error:
-        raise Problem(
-            400, f"The body is not JSON: {_reason(error)} at line {error.lineno}, column {error.colno}."
-        ) from None
+        line = first_line - 1 + error.lineno
+        raise Problem(400, f"The body is not JSON: {_reason(error)} at line {line}, column {error.colno}.") from None
     except RecursionError:
         raise unreadable(FieldError("#", _TOO_DEEP)) from None
     if found := list(islice(_errors(document), _MOST_ERRORS)):

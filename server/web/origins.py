@@ -15,9 +15,9 @@ from starlette.types import ASGIApp
 
 from server.web.leaving import LastAnswers
 
-_METHODS: Final = ("GET", "HEAD", "POST", "DELETE")
+_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "DELETE")
 _ASKED: Final = ("Accept", "Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID")
-_SHOWN: Final = ("Location", "Retry-After")
+_SHOWN: Final = ("Link", "Location", "Retry-After")
 
 
 class Application(Starlette):

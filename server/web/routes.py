@@ -14,6 +14,9 @@ from starlette.routing import BaseRoute, Mount, Route
 from server.web import dead_letters, follow, health, tasks
 from server.web.countdown import countdown
 from server.web.metrics import metrics
+from server.web.open_streams import manage
+from server.web.open_streams.history import history
+from server.web.open_streams.publish import publish
 from server.web.page import Page
 from server.web.state import WebRequest
 
@@ -26,7 +29,11 @@ def routes() -> list[BaseRoute]:
     return [
         Route("/tasks/stream", follow.all_task_events, methods=["GET"]),
         Route("/tasks/{id}/events", follow.task_events, methods=["GET"]),
-        Route("/streams/{name}/events", follow.stream_events, methods=["GET"]),
+        _route("/streams/{name}/events", GET=follow.stream_events, POST=publish),
+        Route("/streams/{name}/history", history, methods=["GET"]),
+        Route("/streams/{name}/close", manage.close_stream, methods=["POST"]),
+        _route("/streams/{name}", GET=manage.get_stream, PUT=manage.put_stream, DELETE=manage.delete_stream),
+        Route("/streams", manage.list_streams, methods=["GET"]),
         Route("/stream/system", follow.system_events, methods=["GET"]),
         Route("/stream/countdown/{seconds}", countdown, methods=["GET"]),
         Route("/task-types", tasks.task_types, methods=["GET"]),

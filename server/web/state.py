@@ -10,6 +10,8 @@ from starlette.requests import Request
 if TYPE_CHECKING:
     from server.fanout import Hub
     from server.streams.dead_letters import DeadLetters
+    from server.streams.log import Log
+    from server.streams.open_streams import OpenStreams
     from server.streams.registry import Registry
     from server.streams.tasks import TaskStore
     from server.web.metrics import Metrics
@@ -37,6 +39,8 @@ class State(TypedDict):
     store: TaskStore
     dead_letters: DeadLetters
     registry: Registry
+    log: Log
+    streams: OpenStreams
     hub: Hub
     readiness: Readiness
     refusals: Refusals

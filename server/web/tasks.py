@@ -12,6 +12,7 @@ from server.streams.records import Status
 from server.web.bodies import read_object
 from server.web.cursors import start_of, start_of_parameters
 from server.web.follow import admit, answer, open_stream, task_id_of
+from server.web.idempotency import idempotency_key
 from server.web.new_task import MEMBERS, new_task
 from server.web.paging import cursor_of, json_response, limit_of
 from server.web.problems import FieldError, Problem, invalid, shown
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from server.streams.records import TaskRecord
     from server.web.state import WebRequest
 
-#: Far above a UUID, which is what most send.
-_LONGEST_KEY: Final = 255
 _LISTED_STATUSES: Final = [status.value for status in Status if status is not Status.DELETED]
 
 
@@ -48,7 +47,7 @@ async def task_types(request: WebRequest) -> Response:
 
 
 async def create_task(request: WebRequest) -> Response:
-    key = _idempotency_key(request)
+    key = idempotency_key(request)
     body = await read_object(request, max_bytes=request.state["limits"].max_body_bytes, known=MEMBERS)
     new = await new_task(request, body)
     start = start_of_parameters(request) if accepts_event_stream(request) else None
@@ -131,20 +130,6 @@ def _rerun_of(body: dict[str, Any]) -> int | None:
         return value
     raise invalid(
         FieldError("#/rerun_of", f"{shown(value)} is not an attempt. Use the task's newest 'attempt', 0 or more.")
-    )
-
-
-def _idempotency_key(request: WebRequest) -> str | None:
-    keys = request.headers.getlist("idempotency-key")
-    if not keys:
-        return None
-    if len(keys) > 1:
-        raise Problem(400, f"There are {len(keys)} headers Idempotency-Key. Send one.")
-    key = keys[0]
-    if 1 <= len(key) <= _LONGEST_KEY and key.isascii() and key.isprintable():
-        return key
-    raise Problem(
-        400, f"The Idempotency-Key {shown(key)} does not work. Use 1 to {_LONGEST_KEY} printable ASCII characters."
     )
 
 

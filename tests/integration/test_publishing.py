@@ -271,3 +271,57 @@ async def test_nothing_is_lost_or_doubled_for_a_reader_while_the_writers_connect
                 await stream.flush()
         numbers = [data_of(event) for event in await reader.take(30)]
     assert numbers == list(range(30))
+
+
+async def test_a_stream_that_a_program_writes_is_on_the_list_of_streams(web: Web, redis_url: str, hand: Hand) -> None:
+    async def listed() -> list[tuple[str, int]]:
+        found = (await web.client.get("/streams")).json()["streams"]
+        return [(each["name"], each["length"]) for each in found]
+
+    async with open_stream(redis_url, "chat.41") as stream, open_stream(redis_url, "chat.43") as other:
+        await other.emit("n", 1)
+        await other.flush()
+        await stream.emit("n", 1)
+        await other.emit("n", 2)
+        await other.flush()
+        assert len(await connections(hand)) == 1
+    with pytest.raises(ZeroDivisionError):
+        await break_off(redis_url)
+    assert await listed() == [("chat.41", 1), ("chat.42", 1), ("chat.43", 2)]
+
+
+async def test_marks_of_a_program_stand_in_the_entries(redis_url: str, hand: Hand) -> None:
+    async with open_stream(redis_url, "chat.42") as stream:
+        await stream.emit("price", 7, key="gold")
+        await stream.append("answer", "Hel")
+        await stream.append("answer", "lo")
+        await stream.token("plain")
+        for key in ("", "a\nb", "k" * 129):
+            with pytest.raises(InvalidInput, match="is not the key of an event"):
+                await stream.emit("price", 7, key=key)
+    rows = await execute(hand.client, "XRANGE", hand.keys.log("chat.42"), "-", "+")
+    fields = [entry for _, entry in rows]
+    assert [(each.get(b"k"), each.get(b"a")) for each in fields] == [
+        (b"gold", None),
+        (None, b"text"),
+        (None, b"text"),
+        (None, None),
+    ]
+    assert [each[b"d"] for each in fields[1:3]] == [b'{"text":"Hel"}', b'{"text":"lo"}']
+
+
+async def write_on_behind_a_deletion(web: Web, url: str) -> None:
+    async with open_stream(url, "chat.42") as stream:
+        await stream.emit("n", 1)
+        await stream.flush()
+        assert (await web.client.delete("/streams/chat.42")).status_code == 204
+        await stream.emit("n", 2)
+        with pytest.raises(StreamClosed, match="was deleted"):
+            await stream.flush()
+        (await web.client.put("/streams/chat.42")).raise_for_status()
+
+
+async def test_a_handle_is_told_that_its_stream_was_deleted(web: Web, redis_url: str, hand: Hand) -> None:
+    with pytest.raises(StreamClosed, match="was deleted"):
+        await write_on_behind_a_deletion(web, redis_url)
+    assert await stored(hand) == []

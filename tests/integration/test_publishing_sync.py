@@ -47,6 +47,8 @@ async def test_it_writes_what_its_twin_writes(redis_url: str, hand: Hand) -> Non
         stream.thought("b")
         stream.log("c")
         stream.progress(1, 4, "d")
+        stream.emit("price", 7, key="gold")
+        stream.append("answer", "Hel")
         middle = stream.flush()
         end = stream.complete({"n": 5})
     assert await stored(hand) == [
@@ -55,10 +57,12 @@ async def test_it_writes_what_its_twin_writes(redis_url: str, hand: Hand) -> Non
         ("thought", {"text": "b"}),
         ("log", {"message": "c"}),
         ("progress", {"step": 1, "total_steps": 4, "message": "d", "percentage": 25}),
+        ("price", 7),
+        ("answer", {"text": "Hel"}),
         ("complete", {"result": {"n": 5}}),
     ]
     ids = [str(event.id) for event in await hand.log("chat.42")]
-    assert (middle, end, stream.last_id) == (ids[4], ids[5], ids[5])
+    assert (middle, end, stream.last_id) == (ids[6], ids[7], ids[7])
     with open_stream_sync(redis_url, "other") as stream:
         stream.fail("it broke", code="broken")
     assert await stored(hand, "other") == [("error", {"error": "it broke", "code": "broken"})]

@@ -7,9 +7,13 @@ from server.streams.dead_letters import DeadLetters
 from server.streams.delayed import postpone
 from server.streams.event import Draft
 from server.streams.keys import Keys
+from server.streams.log import Log
+from server.streams.marks import continuing, keyed
+from server.streams.open_streams import OpenStreams
 from server.streams.presence import Presence
 from server.streams.records import Status
 from server.streams.registry import Registry, TaskType
+from server.streams.retention import Retention
 from server.streams.tasks import NewTask
 from tests.support.key_table import documented_fields, faults, rows
 from tests.support.log_hand import LIFETIMES, Hand, drafts
@@ -47,10 +51,23 @@ async def use_everything(hand: Hand) -> str:
     await hand.claim(dead, nonce="n2")
     await DeadLetters(hand.client, hand.keys, store, lifetimes=LIFETIMES).add(dead)
     await store.cancel(running)
-    log = await hand.publish("chat", drafts("a"), token="1")
+    log = await hand.publish("chat", [keyed(Draft("t", "a"), "k"), continuing("t", "b", max_bytes=99)], token="1")
     await execute(hand.client, "DEBUG", "CHANGE-REPL-ID")
-    await hand.publish("chat", [Draft("complete", "{}")], token="2", known=log.id.next(), ends=True)
+    await hand.publish("chat", [Draft("complete", "{}")], token="2", known=log.id.next().next(), ends=True)
+    await use_settings(hand)
     return running
+
+
+async def use_settings(hand: Hand) -> None:
+    """What is known of streams apart from their logs."""
+    log = Log(hand.client, hand.keys, lifetimes=LIFETIMES, max_events=0)
+    streams = OpenStreams(hand.client, hand.keys, log, lifetimes=LIFETIMES, max_events=0, max_bytes=0)
+    for name in ("deleted", "anew"):
+        await streams.create(name, Retention(5))
+        await streams.publish(name, drafts("a"), token=None)
+        await streams.delete(name)
+    await streams.create("anew", Retention(5))
+    await streams.publish("anew", drafts("a"), token=None)
 
 
 async def test_every_key_stands_in_the_document_with_its_type_and_its_lifetime(hand: Hand, redis_url: str):
@@ -59,7 +76,7 @@ async def test_every_key_stands_in_the_document_with_its_type_and_its_lifetime(h
     names = {name.decode() for name in await execute(hand.client, "KEYS", "*")}
     assert [name for name in names if not any(row.matches(name) for row in rows())] == []
     written = {row.key for row in rows() if row.type != "channel" and any(row.matches(name) for name in names)}
-    assert {row.key for row in rows() if row.type != "channel"} - written == {"reprise:index:streams"}
+    assert {row.key for row in rows() if row.type != "channel"} == written
 
 
 async def test_every_field_of_records_and_entries_stands_in_the_document(hand: Hand):
@@ -68,6 +85,10 @@ async def test_every_field_of_records_and_entries_stands_in_the_document(hand: H
     for name in await execute(hand.client, "KEYS", "*:task"):
         fields |= {field.decode() for field in await execute(hand.client, "HKEYS", name)}
     assert fields == documented_fields("Fields of a record")
+    of_streams = set[str]()
+    for name in ("deleted", "anew"):
+        of_streams |= {field.decode() for field in await execute(hand.client, "HKEYS", hand.keys.about(name))}
+    assert of_streams == documented_fields("Fields of a stream")
     for stream in ("chat", f"tasks.{running}", "tasks"):
         for _, entry in await execute(hand.client, "XRANGE", hand.keys.log(stream), "-", "+"):
             entries |= {field.decode() for field in entry}

@@ -85,9 +85,18 @@ class OpenStreamSync:
         if self._handle.is_open_here:  # else the process that opened it stores what it holds
             background().run(self._leave(self._inbox, is_failing=kind is not None))
 
-    def emit(self, type: str, data: Any = None) -> None:
-        """Append an event; `data` is anything that JSON can hold."""
-        draft = self._handle.draft(type, data)
+    def emit(self, type: str, data: Any = None, *, key: str | None = None) -> None:
+        """Append an event; `data` is anything that JSON can hold.
+
+        Of events with the same `key` (1 to 128 printable characters) a late reader may ask for the latest alone.
+        """
+        self._put(self._handle.draft(type, data, key))
+
+    def append(self, type: str, text: str) -> None:
+        """Append an event whose text continues that of the one before it, if that was appended under this type too."""
+        self._put(self._handle.continuation(type, text))
+
+    def _put(self, draft: Draft) -> None:
         inbox = self._open_inbox
         if not inbox.put(draft):
             background().run(inbox.emit(draft))

@@ -12,9 +12,13 @@ import os
 from typing import Any, Final
 
 from server.streams.calls import Lifetimes
+from server.streams.enlistment import Enlistment
 from server.streams.errors import StreamClosed, StreamsError
 from server.streams.event import COMPLETE, ERROR, Draft, check_size, check_text, draft, encode_json
 from server.streams.keys import Keys
+from server.streams.lane import Lane
+from server.streams.lanes import Lanes
+from server.streams.marks import continuing, keyed
 from server.streams.shared_writer import SharedWriter
 from workers.publishing.options import StreamOptions
 from workers.publishing.sharing import SharedLane, give_back, take_lane
@@ -33,6 +37,9 @@ class Handle:
         self._shared: SharedLane | None = None
         self._writer: SharedWriter | None = None
         self._process = 0
+        self._keys = Keys(options.prefix)
+        #: What puts the stream on the list of streams.
+        self._enlistment: Enlistment | None = None
 
     @property
     def name(self) -> str:
@@ -65,16 +72,17 @@ class Handle:
         if self.is_open_here:
             raise StreamClosed(f"This handle to the stream {self.name!r} is open already. Open the stream once more.")
         options = self._options
-        self._shared = take_lane(options.redis_url, options.durability)
+        self._shared = shared = take_lane(options.redis_url, options.durability)
         self._process = os.getpid()
         self._writer = SharedWriter(
-            self._shared.lane,
-            Keys(options.prefix),
+            shared.lane,
+            self._keys,
             options.name,
             lifetimes=Lifetimes(retention_ms=int(options.retention_seconds * 1000)),
             max_events=options.max_events,
             max_bytes=options.max_stream_bytes,
             patience_seconds=options.patience_seconds,
+            on_generation=lambda: self._list(shared.lane),
         )
 
     async def leave(self, *, is_failing: bool) -> None:
@@ -90,10 +98,16 @@ class Handle:
                 await writer.flush()
         finally:
             writer.close()
+            if self._enlistment:
+                await self._enlistment.finished(within_seconds=_HURRIED_FLUSH_SECONDS)
             await give_back(shared)
 
-    def draft(self, type: str, data: Any) -> Draft:
-        return draft(type, data, max_bytes=self._options.max_event_bytes)
+    def draft(self, type: str, data: Any, key: str | None = None) -> Draft:
+        found = draft(type, data, max_bytes=self._options.max_event_bytes)
+        return found if key is None else keyed(found, key)
+
+    def continuation(self, type: str, text: str) -> Draft:
+        return continuing(type, text, max_bytes=self._options.max_event_bytes)
 
     def completion(self, result: Any) -> Draft:
         return self._terminal(COMPLETE, {"result": result})
@@ -106,6 +120,11 @@ class Handle:
     def _terminal(self, type: str, data: dict[str, Any]) -> Draft:
         text = encode_json(data, what=f"The data of {type!r}")
         return Draft(type, check_size(text, max_bytes=self._options.max_event_bytes))
+
+    def _list(self, lane: Lane | Lanes) -> None:
+        """Put the stream on the list of streams, beside what is being written."""
+        self._enlistment = Enlistment(lane, self._keys, self.name)
+        self._enlistment.begin()
 
     async def _flush_soon(self, writer: SharedWriter) -> None:
         try:

@@ -85,9 +85,16 @@ class OpenStream:
         if self._handle.is_open_here:  # else what it holds belongs to the process that opened it
             await self._handle.leave(is_failing=kind is not None)
 
-    async def emit(self, type: str, data: Any = None) -> None:
-        """Append an event; `data` is anything that JSON can hold."""
-        await self._handle.writer.emit(self._handle.draft(type, data))
+    async def emit(self, type: str, data: Any = None, *, key: str | None = None) -> None:
+        """Append an event; `data` is anything that JSON can hold.
+
+        Of events with the same `key` (1 to 128 printable characters) a late reader may ask for the latest alone.
+        """
+        await self._handle.writer.emit(self._handle.draft(type, data, key))
+
+    async def append(self, type: str, text: str) -> None:
+        """Append an event whose text continues that of the one before it, if that was appended under this type too."""
+        await self._handle.writer.emit(self._handle.continuation(type, text))
 
     async def token(self, text: str) -> None:
         """Append a piece of text that is being generated."""

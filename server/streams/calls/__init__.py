@@ -5,6 +5,7 @@ lifetimes   how long keys live, and how large logs grow.
 writing     a task's writer: append, repair.
 publishing  shared streams.
 reading     one look at a stream.
+streams     settings of a shared stream, its deletion, what there is to say about any.
 leases      who may run a task.
 tasks       the rest of a task's life.
 
@@ -17,15 +18,18 @@ from server.streams.calls.lifetimes import CHECKS_PER_BUDGET, Lifetimes
 from server.streams.calls.publishing import publish
 from server.streams.calls.reading import Snapshot, read
 from server.streams.calls.script import Argument, Call, Reply, Script, T, joined, script
+from server.streams.calls.streams import About, Configured, about, configure, enlist, erase
 from server.streams.calls.tasks import Created, Ending, amend, create, delete, discard, expire, settle, start
 from server.streams.calls.writing import Batch, WriterCalls
 
 __all__ = [
     "CHECKS_PER_BUDGET",
+    "About",
     "Argument",
     "Batch",
     "Call",
     "Claimed",
+    "Configured",
     "Created",
     "Ending",
     "Lifetimes",
@@ -36,11 +40,15 @@ __all__ = [
     "Snapshot",
     "T",
     "WriterCalls",
+    "about",
     "amend",
     "claim",
+    "configure",
     "create",
     "delete",
     "discard",
+    "enlist",
+    "erase",
     "expire",
     "joined",
     "overdue",

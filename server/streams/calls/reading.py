@@ -32,13 +32,20 @@ class Snapshot:
     deleted_up_to: EventId = ORIGIN
     #: Whether the log holds every entry it ever had.
     is_whole: bool = True
+    #: Whether the stream, not a task's, was deleted and a marker tells so.
+    is_deleted: bool = False
 
 
-def read(keys: Keys, stream: str, *, first: EventId, last: EventId | None, limit: int) -> Call[Snapshot]:
-    """Read up to `limit` events from `first` on, `first` included, up to `last`; fewer, about 1 MiB, of large ones."""
+def read(
+    keys: Keys, stream: str, *, first: EventId, last: EventId | None, limit: int, backwards: bool = False
+) -> Call[Snapshot]:
+    """Read up to `limit` events from `first` on, `first` included, up to `last`; fewer, about 1 MiB, of large ones.
+
+    `backwards`: from `last` on, `last` included, down to `first`, newest first.
+    """
 
     def parse(raw: Sequence[Any]) -> Snapshot:
-        rows, last_id, closed, record, now, deleted, whole = raw
+        rows, last_id, closed, record, now, deleted, whole, gone = raw
         return Snapshot(
             decode_entries(rows),
             decode_event_id(last_id) if last_id else None,
@@ -47,9 +54,9 @@ def read(keys: Keys, stream: str, *, first: EventId, last: EventId | None, limit
             int(now),
             decode_event_id(deleted),
             whole == b"1",
+            gone == b"1",
         )
 
     task_id = task_of_stream(stream)
-    log = keys.log(stream)
-    args = (str(first), str(last) if last else "+", limit, int(task_id is not None))
-    return Call(script("read"), (log, log if task_id is None else keys.record(task_id)), args, parse)
+    args = (str(first), str(last) if last else "+", limit, int(task_id is not None), int(backwards))
+    return Call(script("read"), (keys.log(stream), keys.about(stream)), args, parse)

@@ -18,7 +18,8 @@ T = TypeVar("T")
 Argument = str | bytes | int
 
 _PRELUDE_HERE: Final = "-- @prelude\n"
-_TRIM_HERE: Final = "-- @trim\n"
+#: What a script may need that not all do, and where it goes.
+_PARTS: Final = ("trim", "retain")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +56,9 @@ def joined(name: str, source: Callable[[str], str]) -> Script:
     body, prelude = source(name), source("_prelude")
     # To make the prelude's functions takes Redis as long as an append; a script that can do without says where it goes.
     rest = body.replace(_PRELUDE_HERE, prelude) if _PRELUDE_HERE in body else prelude + body
-    if _TRIM_HERE in rest:
-        rest = rest.replace(_TRIM_HERE, source("_trim"))
+    for part in _PARTS:
+        if (here := f"-- @{part}\n") in rest:
+            rest = rest.replace(here, source(f"_{part}"))
     text = source("_ring") + rest
     return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 

@@ -1,12 +1,13 @@
 -- Append a batch to a shared log: the script counts, and opens a new generation after a failover or a restart.
--- KEYS  1 log, 2 idempotency key of this append      Touches: both, and rings the bell.
+-- KEYS  1 log, 2 idempotency key of this append, 3 what is known of the stream      Touches: all, and rings the bell.
 -- ARGV  1 bell  2 hash of the body  3 random 0-999  4 the last id the publisher was given, "" for none
 --       5 expiry of the log, ms  6 expiry of the idempotency key, ms  7 most events kept, 0 for no limit
 --       8 number of events, then those (type, data), then "1" if the last event is terminal
 --       then the number of the batch, for a token that a writer keeps for all its batches; "" for one of this append only
---       last: most bytes kept, 0 to leave them for now
--- Reply {"stored", first id} {"repeated", first id} {"conflict"} {"closed", last id} {"exhausted"}
-local log, token = KEYS[1], KEYS[2]
+--       then most bytes kept, 0 to leave them for now, and how much longer than its log the stream's settings live, ms
+--       last, for each event that has a mark: its number from 0, the field, its value
+-- Reply {"stored", first id} {"repeated", first id} {"conflict"} {"closed", last id} {"deleted", last id} {"exhausted"}
+local log, token, stream = KEYS[1], KEYS[2], KEYS[3]
 local bell, body, random, publisher = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local count = tonumber(ARGV[8])
 local is_terminal, batch, most_bytes = ARGV[9 + count * 2] == '1', ARGV[10 + count * 2], ARGV[11 + count * 2]
@@ -24,8 +25,16 @@ if earlier[1] then
   end
 end
 
+local own = redis.call('HMGET', stream, 'deleted', 'last_id', 'after', 'keep', 'max_events', 'ttl_ms')
+local noted, after, keep = own[2], own[3], own[4]
+if own[1] then
+  return { 'deleted', noted }
+end
 local last, fields = last_of(log)
 if fields and field(fields, 'z') then
+  if is_terminal then
+    redis.call('XSETID', log, last) -- a write that changes nothing, for a WAIT behind it: see above
+  end
   return { 'closed', last }
 end
 
@@ -41,7 +50,14 @@ if last and fields and field(fields, 'r') == incarnation then
 end
 if not generation then
   local known = publisher ~= '' and publisher or nil
-  generation = next_generation(now, random, last and halves(last) or '0', known and halves(known) or '0')
+  if noted and (not known or id_less(known, noted)) then
+    known = noted
+  end
+  if known and after and not id_less(after, known) then
+    known = nil -- of a stream of this name that was deleted: this one begins anew
+  end
+  generation = next_generation(now, random, last and halves(last) or '0', known and halves(known) or '0',
+    after and halves(after) or '0')
   if not generation then
     return { 'exhausted' }
   end
@@ -50,6 +66,11 @@ if not generation then
   if known and id_less(previous, known) then
     lost = known
   end
+end
+
+local marks = {}
+for i = 13 + count * 2, #ARGV, 3 do
+  marks[tonumber(ARGV[i])] = { ARGV[i + 1], ARGV[i + 2] }
 end
 
 local stamp = whole(now)
@@ -65,6 +86,10 @@ for i = 0, count - 1 do
       entry[#entry + 1] = lost
     end
   end
+  if marks[i] then
+    entry[#entry + 1] = marks[i][1]
+    entry[#entry + 1] = marks[i][2]
+  end
   if is_terminal and i == count - 1 then
     entry[#entry + 1] = 'z'
     entry[#entry + 1] = '1'
@@ -73,10 +98,13 @@ for i = 0, count - 1 do
 end
 redis.call('HSET', token, 'body', body, 'first', first, 'count', count, 'batch', batch)
 redis.call('PEXPIRE', token, ARGV[6])
-redis.call('PEXPIRE', log, ARGV[5])
-if tonumber(ARGV[7]) > 0 then
-  redis.call('XTRIM', log, 'MAXLEN', '~', ARGV[7])
+local ttl = own[6] and own[6] ~= '0' and own[6] or ARGV[5]
+if keep then
+  redis.call('HSET', stream, 'last_id', generation .. '-' .. whole(sequence + count - 1))
+  redis.call('PEXPIRE', stream, whole(tonumber(ttl) + tonumber(ARGV[12 + count * 2])))
 end
+-- @retain
+retain(log, keep, own[5], ttl, is_terminal, ARGV[7])
 if most_bytes ~= '0' then
   -- @trim
   trim_to_bytes(log, tonumber(most_bytes))

@@ -1,0 +1,92 @@
+"""`GET /streams/{name}/history`: pages of a stream as JSON, for who shows what was there before following the rest."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from starlette.responses import Response
+
+from server.fanout.history import Range, backwards, forwards
+from server.streams.errors import InvalidCursor
+from server.streams.ids import EventId, parse_event_id
+from server.streams.records import rfc3339
+from server.web.follow import stream_name_of
+from server.web.links import link, monitor_link
+from server.web.paging import json_response
+from server.web.problems import Problem, shown
+
+if TYPE_CHECKING:
+    from server.fanout.continuity import Gap
+    from server.streams.event import Event
+    from server.web.state import WebRequest
+
+_USUAL_LIMIT: Final = 100
+#: Of events; what they hold together is bounded too, by about a megabyte.
+_LARGEST_LIMIT: Final = 1000
+_ORDERS: Final = ("asc", "desc")
+
+
+async def history(request: WebRequest) -> Response:
+    stream, query = stream_name_of(request), request.query_params
+    is_backwards = _one_of(query.get("order"), "order", _ORDERS) == "desc"
+    asked = Range(
+        limit=_limit(query.get("limit")),
+        after=_id(query.get("after"), "after"),
+        before=_id(query.get("before"), "before"),
+        all_attempts=_one_of(query.get("attempts"), "attempts", ("", "all")) == "all",
+    )
+    page = await (backwards if is_backwards else forwards)(request.state["log"], stream, asked)
+    links = [monitor_link(f"/streams/{stream}/events", str(page.newest))]
+    if page.next is not None:
+        where = {"before" if is_backwards else "after": str(page.next)}
+        links.insert(0, link(f"/streams/{stream}/history", {**dict(query), **where}, rel="next"))
+    return json_response(
+        {
+            "events": [event_json(event) for event in page.events],
+            "gap": _gap_json(stream, page.gap),
+            "next": str(page.next) if page.next is not None else None,
+            "cursor": str(page.newest),
+        },
+        headers={"link": ", ".join(links)},
+    )
+
+
+def event_json(event: Event) -> dict[str, Any]:
+    """An event as JSON. `data` is its text, as `event.data` is in a browser: whether it is JSON its type says."""
+    time = rfc3339(str(event.at_ms)) if event.at_ms is not None else None
+    return {"id": str(event.id), "type": event.type, "data": event.data, "time": time}
+
+
+def _gap_json(stream: str, gap: Gap | None) -> dict[str, Any] | None:
+    if gap is None:
+        return None
+    return {
+        "stream": stream,
+        "requested": str(gap.requested) if gap.requested is not None else None,
+        "resumed_at": str(gap.resumed_at) if gap.resumed_at is not None else None,
+        "missed": gap.missed,
+    }
+
+
+def _limit(text: str | None) -> int:
+    if not text:
+        return _USUAL_LIMIT
+    if re.fullmatch(r"[1-9][0-9]{0,3}", text) and int(text) <= _LARGEST_LIMIT:
+        return int(text)
+    raise Problem(400, f"'limit' is {shown(text)}. Use a number from 1 to {_LARGEST_LIMIT}.")
+
+
+def _id(text: str | None, parameter: str) -> EventId | None:
+    if not text:
+        return None
+    try:
+        return parse_event_id(text)
+    except InvalidCursor as error:
+        raise Problem(400, f"{parameter!r} cannot be used: {error}") from None
+
+
+def _one_of(text: str | None, parameter: str, allowed: tuple[str, ...]) -> str:
+    if not text or text in allowed:
+        return text or allowed[0]
+    raise Problem(400, f"{parameter!r} is {shown(text)}. Use {' or '.join(filter(None, allowed))}, or leave it out.")
