@@ -10,7 +10,6 @@ from pathlib import Path
 
 from tests.e2e.dev_run import REPRISE, environment, reprise
 from tests.support.ports import unused_port
-from tests.support.waiting import wait_until
 
 #: Bytes, or what gives them once it is time.
 Answer = bytes | Callable[[], Awaitable[bytes]]
@@ -78,8 +77,10 @@ async def test_a_task_is_followed_over_several_connections_by_its_cursor(tmp_pat
 
 
 async def test_a_task_that_no_worker_could_run_is_said_to_wait_for_one(tmp_path: Path):
+    said = asyncio.Event()
+
     async def begun_late() -> bytes:
-        await wait_until(lambda: len(script.asked) == 3, description="it asks how the task stands", timeout=60)
+        await said.wait()
         return STREAM_HEAD + frame("1-0", "attempt", {"attempt": 1}) + frame("1-1", "complete", {"result": 1})
 
     async with scripted(
@@ -87,10 +88,21 @@ async def test_a_task_that_no_worker_could_run_is_said_to_wait_for_one(tmp_path:
         begun_late,
         answer("200 OK", {**TASK, "status": "pending", "workers": 0, "queue": "gpu"}),
     ) as (script, url):
-        code, _, errors = await reprise(tmp_path, "run", "demo", "--queue", "gpu", "--url", url)
-    assert code == 0
+        process = await asyncio.create_subprocess_exec(
+            *(REPRISE, "run", "demo", "--queue", "gpu", "--url", url),
+            cwd=tmp_path,
+            env=environment(None),
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        assert process.stderr
+        async with asyncio.timeout(120):
+            errors = await process.stderr.readuntil(b"'gpu'")
+            said.set()
+            errors += await process.stderr.read()
+            assert await process.wait() == 0
     assert '"queue":"gpu"' in script.asked[0]
-    assert errors.count("waiting for a worker that offers 'demo' and takes tasks from queue 'gpu'") == 1
+    assert errors.count(b"waiting for a worker that offers 'demo' and takes tasks from queue 'gpu'") == 1
 
 
 async def test_a_lost_answer_is_asked_for_again_under_the_same_key(tmp_path: Path):

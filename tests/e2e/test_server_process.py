@@ -5,7 +5,7 @@ import re
 import signal
 import socket
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from time import monotonic
@@ -77,24 +77,38 @@ async def test_a_second_wish_to_stop_skips_every_wait_and_exits_with_0(tmp_path:
     # Either alone would outlive this test: so many readers leave over more than a minute, and the request never ends.
     readers = 800
     settings = {"REPRISE_REDIS_URL": redis_url, "REPRISE_DRAIN_SECONDS": "3600"}
-    async with server(tmp_path, settings=settings) as (process, url):
+    async with AsyncExitStack() as stack:
+        process, url = await stack.enter_async_context(server(tmp_path, settings=settings))
         port = int(url.rpartition(":")[2])
-        streams = [await asyncio.open_connection("127.0.0.1", port) for _ in range(readers)]
-        for _, writer in streams:
-            writer.write(b"GET /stream/system HTTP/1.1\r\nhost: test\r\naccept: text/event-stream\r\n\r\n")
-        for reader, _ in streams:
-            await reader.readuntil(b"event: position")
-        _, posting = await asyncio.open_connection("127.0.0.1", port)
-        posting.write(POST_WITHOUT_ITS_BODY)
+        streams = [await follow_system(port, stack) for _ in range(readers)]
+        posting = await stack.enter_async_context(connected(port))
+        posting[1].write(POST_WITHOUT_ITS_BODY)
         process.terminate()
         await until_said(process, "draining")
         process.terminate()
         async with asyncio.timeout(90):
-            bodies = [await reader.read() for reader, _ in streams]
+            bodies = [await reader.read() for reader in streams]
             assert await process.wait() == 0
         assert [body for body in bodies if b"retry: " not in body or not body.endswith(b"0\r\n\r\n")] == []
-        for writer in (posting, *(writer for _, writer in streams)):
-            writer.close()
+
+
+@asynccontextmanager
+async def connected(port: int) -> AsyncGenerator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+
+
+async def follow_system(port: int, stack: AsyncExitStack) -> asyncio.StreamReader:
+    """A reader that was let in: one that comes before Redis has answered is sent away, and comes again."""
+    while True:
+        reader, writer = await stack.enter_async_context(connected(port))
+        writer.write(b"GET /stream/system HTTP/1.1\r\nhost: test\r\naccept: text/event-stream\r\n\r\n")
+        with suppress(asyncio.IncompleteReadError):
+            await reader.readuntil(b"event: position")
+            return reader
 
 
 async def test_a_third_wish_to_stop_ends_the_process_where_it_stands(tmp_path: Path, redis_url: str):

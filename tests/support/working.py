@@ -161,10 +161,14 @@ class WorkerProcess:
         self._process = subprocess.Popen(command, cwd=_ROOT, env=self._environment, stderr=self._output)
         return self
 
-    def __exit__(self, *_: object) -> None:
-        if self.process.poll() is None:
+    def __exit__(self, failure: type[BaseException] | None, *_: object) -> None:
+        ended = self.process.poll()
+        if ended is None:
             self.send(signal.SIGKILL)
             self.process.wait(30)
+        if failure:  # pytest shows it with the failing test
+            said = os.pread(self._output.fileno(), 1 << 20, 0).decode()[-20_000:]
+            print(f"The worker {'ran' if ended is None else f'had ended with {ended}'} and had said:\n{said}")  # noqa: T201
         self._output.close()
 
     @property
