@@ -7,9 +7,10 @@ cursor that is the floor or one of the ids can be served from here; any other go
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
+from server.fanout.framed import Framed
 from server.streams.ids import EventId
 
 #: Of one write. A transport takes about this much before it says "wait"; more would lie in memory for a slow reader.
@@ -17,7 +18,7 @@ BLOCK_BYTES: Final = 65_536
 
 
 @dataclass(slots=True)
-class Block:
+class Block(Framed):
     """Consecutive frames for one write, shared by every subscriber with the same cursor."""
 
     frames: list[bytes]
@@ -25,14 +26,6 @@ class Block:
     cursor: EventId
     #: Whether it reaches the top of the window.
     is_whole: bool = True
-    _body: bytes | None = field(default=None, init=False, repr=False, compare=False)
-
-    @property
-    def body(self) -> bytes:
-        """The frames as one; joined once."""
-        if self._body is None:
-            self._body = b"".join(self.frames)
-        return self._body
 
 
 class Window:

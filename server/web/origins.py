@@ -17,7 +17,7 @@ from server.web.leaving import LastAnswers
 
 _METHODS: Final = ("GET", "HEAD", "POST", "DELETE")
 _ASKED: Final = ("Accept", "Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID")
-_SHOWN: Final = ("Location", "Retry-After")
+_SHOWN: Final = ("Link", "Location", "Retry-After")
 
 
 class Application(Starlette):

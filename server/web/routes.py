@@ -26,6 +26,7 @@ def routes() -> list[BaseRoute]:
         Route("/tasks/stream", follow.all_task_events, methods=["GET"]),
         Route("/tasks/{id}/events", follow.task_events, methods=["GET"]),
         Route("/streams/{name}/events", follow.stream_events, methods=["GET"]),
+        Route("/events", follow.several_events, methods=["GET"]),
         Route("/stream/system", follow.system_events, methods=["GET"]),
         Route("/stream/countdown/{seconds}", countdown, methods=["GET"]),
         Route("/task-types", tasks.task_types, methods=["GET"]),
