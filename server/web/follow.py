@@ -16,8 +16,10 @@ from server.streams.errors import InvalidInput, Unknown
 from server.streams.names import SYSTEM, TASKS, parse_stream_name, parse_task_id, task_stream
 from server.web.cursors import manner_of, start_of, starts_of
 from server.web.event_stream import STREAM_HEADERS, EventStreamResponse
+from server.web.poll import poll, wait_of
 from server.web.problems import Problem
 from server.web.refusals import Busy
+from server.web.requests import wants_json
 
 if TYPE_CHECKING:
     from server.fanout import Hub, Manner, Start, Subscription
@@ -100,7 +102,11 @@ async def open_stream(request: WebRequest, stream: str, start: Start, manner: Ma
 
 
 async def _respond(request: WebRequest, subscribe: Callable[[Hub], Awaitable[Subscription]]) -> Response:
-    return await answer(request, await _subscribed(request, subscribe))
+    """With an event stream, or with JSON where that is what a GET asks for."""
+    if request.method == "POST" or not wants_json(request):
+        return await answer(request, await _subscribed(request, subscribe))
+    wait_seconds = wait_of(request)
+    return await poll(request, await _subscribed(request, subscribe), wait_seconds=wait_seconds)
 
 
 async def _subscribed(request: WebRequest, subscribe: Callable[[Hub], Awaitable[Subscription]]) -> Subscription:
