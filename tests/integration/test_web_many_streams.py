@@ -309,13 +309,11 @@ async def test_since_on_a_million_events_takes_some_twenty_reads(web: Web, hand:
     generation, step = 1_795_343_970_123, 50_000
     for first in range(0, MILLION, step):
         await execute(hand.client, "EVAL", FILL, 1, keys.log("a"), step, generation, first)
-    async with reading(web.client, "/stream/system"):  # so that nothing else connects meanwhile
-        before = await reads(hand)
-        async with reading(web.client, f"/streams/a/events?since={generation + 777_777}") as reader:
-            first_event = await reader.next()
+    before = await reads(hand)
+    async with reading(web.client, f"/streams/a/events?since={generation + 777_777}") as reader:
+        assert (await reader.next()).id == f"{generation}-777777"
         took = await reads(hand) - before
-    assert first_event.id == f"{generation}-777777"
-    assert took <= 30, "23 probes for twenty halvings, and what sweeps read meanwhile"
+    assert 23 <= took <= 35, "23 for the search; the rest for the page, and for sweeps meanwhile"
 
 
 async def reads(hand: Hand) -> int:
