@@ -28,6 +28,8 @@ _WAIT: Final = re.compile(r"[0-9]{1,2}(\.[0-9]{1,3})?")
 _PLACES: Final = frozenset({"last_event_id", "lastEventId", "from", "last", "since"})
 #: Where there is no event: none of them is worth an answer before its time.
 _QUIET: Final = frozenset({"position", "stalled", "heartbeat"})
+#: nginx gives up an answer whose headers exceed a page of memory, and the cursor is in the body anyway.
+_LONGEST_LINKS: Final = 2048
 #: A loss that may be none is told after a lease, however short the wait: who polls often would never hear of it.
 _LOOKS_AGAIN_SECONDS: Final = 0.2
 
@@ -98,7 +100,8 @@ async def poll(request: WebRequest, subscription: Subscription, *, wait_seconds:
         "gap": collector.gap,
         "ended": is_ended,
     }
-    return json_response(document, headers={"link": _links(request, cursor)})
+    links = _links(request, cursor)
+    return json_response(document, headers={"link": links} if len(links) <= _LONGEST_LINKS else None)
 
 
 async def _collect(request: WebRequest, subscription: Subscription, collector: Collector, wait_seconds: float) -> None:

@@ -104,6 +104,14 @@ async def test_following_the_links_gives_every_event_once(web: Web, hand: Hand, 
         assert str(last) in (await reader.next()).id
 
 
+async def test_links_that_proxies_would_refuse_are_left_out(web: Web) -> None:
+    for count, has_links in [(2, True), (32, False)]:
+        query = "&".join(f"stream={number:02}{'n' * 60}" for number in range(count))
+        response = await web.client.get(f"/events?{query}", headers=JSON)
+        assert ("link" in response.headers) == has_links
+        assert response.json()["cursor"].count(":0-0") == count
+
+
 async def test_events_of_several_streams_name_theirs(web: Web, hand: Hand) -> None:
     a = (await hand.publish("a", drafts("x"), token="1")).id
     found = await poll(web, "/events?stream=b&stream=a")
