@@ -21,7 +21,6 @@ BLOCK_BYTES: Final = 65_536
 class Block(Framed):
     """Consecutive frames for one write, shared by every subscriber with the same cursor."""
 
-    frames: list[bytes]
     #: The cursor of a reader that has taken the block.
     cursor: EventId
     #: Whether it reaches the top of the window.
@@ -94,7 +93,7 @@ class Window:
         if top is None:
             return None
         if cursor == top:
-            return Block([], top)
+            return Block(top)
         if cursor == self.floor:
             first, begin = 0, self._begin
         else:
@@ -103,9 +102,9 @@ class Window:
                 return None
             begin = self._ends[first - 1]
         if self._ends[-1] - begin <= max_bytes:
-            return Block(self._frames[first:], top)
+            return Block(top, frames=self._frames[first:])
         last = max(bisect_right(self._ends, begin + max_bytes, lo=first), first + 1)
-        return Block(self._frames[first:last], self._ids[last - 1], is_whole=last == len(self._ids))
+        return Block(self._ids[last - 1], frames=self._frames[first:last], is_whole=last == len(self._ids))
 
     def _place_behind(self, cursor: EventId) -> int | None:
         ids = self._ids

@@ -20,7 +20,7 @@ datas = st.text(alphabet="a\n:event id", max_size=12)
 
 def block_of(events: list[tuple[str, str]]) -> Block:
     frames = [event_frame(Event(EventId(7, place), *event)) for place, event in enumerate(events)]
-    return Block(frames, EventId(7, len(events)))
+    return Block(EventId(7, len(events)), frames=frames)
 
 
 @given(st.lists(st.tuples(types, datas), max_size=8), st.sets(types, max_size=3), st.booleans())
