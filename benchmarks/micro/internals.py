@@ -1,4 +1,4 @@
-"""The product's inner parts, each as one figure. With `durability`, the only module of the benchmarks that knows them.
+"""The product's inner parts, each as one figure. With `seeking` and `durability` the only module that knows them.
 
 Pure parts are timed alone, in process time. The writer and the fan-out use a real Redis; the log, or what subscribers
 got, is counted afterwards, and a run that lost or doubled an event fails.

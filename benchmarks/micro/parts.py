@@ -10,7 +10,7 @@ from typing import Final
 from rich.console import Console
 from rich.progress import track
 
-from benchmarks.micro import internals
+from benchmarks.micro import internals, seeking
 
 _ROUNDS: Final = 5
 
@@ -20,6 +20,7 @@ _PARTS: Final[tuple[tuple[str, str, Callable[[], float]], ...]] = (
     ("append to a window and serve", "µs", internals.window),
     ("fan-out to 1000 subscribers, per delivered event", "µs", internals.fan_out),
     ("one writer into Redis", "events/s", internals.append),
+    ("find a moment among a million events", "reads", seeking.reads),
 )
 
 

@@ -1,15 +1,16 @@
 """One process's live side: from the log and its doorbell to frames for each subscriber. Knows no HTTP.
 
-Pure: `frames` (bytes of an event stream), `bell` (what a ring says), `standing` (which events of a task stand),
-`continuity` (what a reader may conclude), `window` (recent frames). Asyncio: `tail` (one watched stream), `looks` (its
-log, read for several at once), `start` (where a subscriber begins), `subscription` (one subscriber, as far as it gets
-without waiting), `outlet` (where its blocks go), `delivery` (serving those who rest), `clock` (heartbeats, ages),
+Pure: `frames` (bytes of an event stream), `framed` (the same for many: filtered, with ids of their own), `bell` (what a
+ring says), `standing` (which events of a task stand), `continuity` (what a reader may conclude), `window` (recent
+frames). Asyncio: `tail` (one watched stream), `looks` (its log, read for several at once), `start` (where a subscriber
+begins), `strand` (one stream as one subscriber follows it), `subscription` (a subscriber, as far as it gets without
+waiting), `outlet` (where its blocks go), `delivery` (serving those who rest), `clock` (heartbeats, ages),
 `life` (whether the writers of watched tasks live), `farewell` (sending readers away bit by bit), `hub` (the map of
 them, the sweep, outages).
 """
 
 from server.fanout.hub import Hub, HubOptions
-from server.fanout.start import Start
+from server.fanout.start import Manner, Start
 from server.fanout.subscription import Subscription
 
-__all__ = ["Hub", "HubOptions", "Start", "Subscription"]
+__all__ = ["Hub", "HubOptions", "Manner", "Start", "Subscription"]

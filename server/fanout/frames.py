@@ -1,7 +1,8 @@
 """Frames: events and what is told in band, as bytes of an event stream. Pure.
 
-Invariant: an event's frame begins with its id line, so a composite id can replace it without encoding again; a frame
-that must not move a cursor has no id line; no frame is without data.
+Invariant: an event's frame begins with its id line and goes on with its type, so `framed` can replace the one and
+filter by the other without encoding again; a frame that must not move a cursor has no id line; no frame is without
+data.
 Source: https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
 """
 
@@ -15,7 +16,6 @@ from server.streams.ids import EventId
 from server.streams.records import rfc3339
 from server.streams.sign import Pause
 
-_ID_LINE: Final = b"id: "
 HEARTBEAT_COMMENT: Final = b": heartbeat\n\n"
 HEARTBEAT_EVENT: Final = b"event: heartbeat\ndata: {}\n\n"
 
@@ -29,12 +29,7 @@ def event_frame(event: Event) -> bytes:
     return f"id: {generation}-{sequence}\nevent: {event.type}\ndata: {data}\n\n".encode()
 
 
-def with_prefix(frame: bytes, prefix: str) -> bytes:
-    """The frame with `prefix` in front of its id, which makes a composite id of one stream."""
-    return _ID_LINE + prefix.encode() + frame[len(_ID_LINE) :]
-
-
-def position_frame(cursor: EventId) -> bytes:
+def position_frame(cursor: EventId | str) -> bytes:
     """Moves the reader's cursor without carrying an event. It has data: Firefox ignores an id without."""
     return f"id: {cursor}\nevent: position\ndata: {{}}\n\n".encode()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import Final
@@ -19,7 +19,8 @@ from server.fanout.continuity import State
 from server.fanout.delivery import Delivery
 from server.fanout.farewell import send_away
 from server.fanout.life import LifeWatch
-from server.fanout.start import Pace, Start, first_cursor
+from server.fanout.start import USUAL, Manner, Pace, Start, first_cursor
+from server.fanout.strand import Strand
 from server.fanout.subscription import Subscription
 from server.fanout.tail import Tail
 from server.streams.cancelling import cancel_all
@@ -81,8 +82,8 @@ class _Watch:
     def attached(self) -> None:
         self._hub.attached(self)
 
-    def left(self, subscription: Subscription) -> None:
-        self._hub.left(self, subscription)
+    def left(self) -> None:
+        self._hub.left(self)
 
 
 class Hub:
@@ -189,17 +190,24 @@ class Hub:
                     goes_on=lambda: self.is_cut_off and not self._is_draining,
                 )
 
-    async def subscribe(self, stream: str, start: Start) -> Subscription:
+    async def subscribe(self, stream: str, start: Start, manner: Manner = USUAL) -> Subscription:
         """Open a subscription. Raises `Unknown` for a task nobody knows, `LogUnavailable` if Redis is away."""
-        key = (stream, start.all_attempts)
-        watch = self._watches.get(key) or self._watch(key)
-        watch.users += 1
-        try:
-            await asyncio.shield(watch.ready)  # one that leaves must not stop it for the others
-            subscription = await self._first_look(watch, start)
-        except BaseException:
-            self._leave(watch)
-            raise
+        return self._subscription((await self._open(stream, start),), manner)
+
+    async def subscribe_all(self, starts: Mapping[str, Start], manner: Manner) -> Subscription:
+        """Open one subscription of several streams, each with its place to begin at. Raises as `subscribe` does.
+
+        A task that the reader has a cursor of and nobody knows any more is no reason to keep it from the others: it is
+        told as a gap, and ends. With nothing else left to follow it is `Unknown` as ever.
+        """
+        strands = await self._open_all(starts, is_patient=False)
+        if any(strand.is_gone for strand in strands) and all(strand.is_gone or strand.is_over for strand in strands):
+            _leave_all(strands)
+            strands = await self._open_all(starts, is_patient=True)
+        return self._subscription(strands, manner)
+
+    def _subscription(self, strands: Sequence[Strand], manner: Manner) -> Subscription:
+        subscription = Subscription(strands, manner, pace=self._pace, keeper=self)
         self._subscriptions.add(subscription)
         self._clock.start()
         if self._is_draining:
@@ -213,10 +221,13 @@ class Hub:
             self._followed.add(stream)
             self.on_followed(stream)
 
-    def left(self, watch: _Watch, subscription: Subscription) -> None:
+    def left(self, watch: _Watch) -> None:
+        """Told once for each strand that is over."""
+        self._leave(watch)
+
+    def closed(self, subscription: Subscription) -> None:
         """Told once by each subscription that is over."""
         self._subscriptions.discard(subscription)
-        self._leave(watch)
 
     async def drain(self, *, is_urgent: Callable[[], bool] = lambda: False) -> int:
         """End every subscription, also those still to come, spread over the time there is; how many had to be cut.
@@ -254,23 +265,49 @@ class Hub:
         self._watches[key] = watch = _Watch(self, key, tail, ready)
         return watch
 
-    async def _first_look(self, watch: _Watch, start: Start) -> Subscription:
+    async def _open_all(self, starts: Mapping[str, Start], *, is_patient: bool) -> tuple[Strand, ...]:
+        opening = [
+            asyncio.create_task(self._open(stream, start, is_patient=is_patient), name=f"open {stream}")
+            for stream, start in starts.items()
+        ]
+        try:
+            return tuple(await asyncio.gather(*opening))
+        except BaseException:
+            await cancel_all(opening)
+            _leave_all(done.result() for done in opening if not done.cancelled() and done.exception() is None)
+            raise
+
+    async def _open(self, stream: str, start: Start, *, is_patient: bool = True) -> Strand:
+        key = (stream, start.all_attempts)
+        watch = self._watches.get(key) or self._watch(key)
+        watch.users += 1
+        try:
+            await asyncio.shield(watch.ready)  # one that leaves must not stop it for the others
+            return await self._first_look(watch, start, is_patient=is_patient)
+        except BaseException:
+            self._leave(watch)
+            raise
+
+    async def _first_look(self, watch: _Watch, start: Start, *, is_patient: bool) -> Strand:
         tail = watch.tail
-        is_live = self._doorbells.is_connected and tail.is_current and not tail.window.is_ended
-        cursor = await first_cursor(tail, start, starts_at_end=starts_at_end(tail.stream), is_live=is_live)
-        if is_live and tail.block_after(cursor) is not None:
-            # The stream is watched, goes on, and the window knows the cursor: the log could say no more. (There was no
-            # `await` in between: with a live window the first cursor is known at once.)
-            return Subscription(tail, start, cursor=cursor, first=None, pace=self._pace, home=watch)
+        from_end = starts_at_end(tail.stream)
+        cursor = await first_cursor(tail, start, starts_at_end=from_end, is_live=self._is_live(tail))
+        if self._is_live(tail) and tail.block_after(cursor) is not None:
+            # The stream is watched, goes on, and the window knows the cursor: the log could say no more.
+            return Strand(tail, cursor=cursor, first=None, lease_seconds=self._pace.lease, home=watch)
         look = await tail.looked(cursor)
         patience = max(self._options.lease_seconds * _UNKNOWN_PATIENCE, self._options.unknown_seconds)
-        deadline = monotonic() + patience
+        deadline = monotonic() + patience * is_patient
         while look.verdict.state is State.GONE and cursor != ORIGIN and monotonic() < deadline:
             await asyncio.sleep(_UNKNOWN_POLL_SECONDS)
             look = await tail.looked(cursor)
-        if look.verdict.state is State.GONE:
+        if look.verdict.state is State.GONE and (is_patient or start.cursor is None):
             raise Unknown(f"There is no stream {tail.stream!r}: no such task, or it was deleted and has expired.")
-        return Subscription(tail, start, cursor=cursor, first=look, pace=self._pace, home=watch)
+        return Strand(tail, cursor=cursor, first=look, lease_seconds=self._pace.lease, home=watch)
+
+    def _is_live(self, tail: Tail) -> bool:
+        """Whether the window tells what becomes of the stream, which has not ended."""
+        return self._doorbells.is_connected and tail.is_current and not tail.window.is_ended
 
     def _leave(self, watch: _Watch) -> None:
         watch.users -= 1
@@ -317,3 +354,8 @@ class Hub:
         for tail, top in known:
             if top is None:
                 tail.wake()
+
+
+def _leave_all(strands: Iterable[Strand]) -> None:
+    for strand in strands:
+        strand.leave()

@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 from server.fanout.continuity import Verdict
+from server.fanout.framed import Framed
 from server.streams.ids import EventId
 
 #: Readers that come back together keep together; a page that nobody has asked for in this time is read again.
@@ -22,25 +23,16 @@ _MAX_PAGES: Final = 16
 
 
 @dataclass(slots=True)
-class Look:
+class Look(Framed):
     """What one look allows to be delivered, with the frames of its events."""
 
     verdict: Verdict
-    frames: list[bytes] = field(default_factory=list[bytes])
     #: Whether somebody who asks a moment later may have the same answer.
     is_lasting: bool = False
-    _body: bytes | None = field(default=None, init=False, repr=False, compare=False)
 
     def reached(self, cursor: EventId) -> EventId:
         """The cursor of a reader that had `cursor` and has taken the events."""
         return self.verdict.events[-1].id if self.verdict.events else cursor
-
-    @property
-    def body(self) -> bytes:
-        """The frames as one; joined once."""
-        if self._body is None:
-            self._body = b"".join(self.frames)
-        return self._body
 
 
 class Looks:

@@ -43,6 +43,7 @@ from server.streams.ids import ORIGIN, EventId
 from server.streams.log import Log
 from server.streams.names import task_of_stream
 from server.streams.records import Status, StreamRecord
+from server.streams.seek import Search
 from server.streams.sign import Sign
 
 #: Events per read: few enough that reading a page does not hold up Redis or the loop for more than some milliseconds.
@@ -182,6 +183,10 @@ class Tail:
         snapshot = await self._log.read(self.stream)
         return snapshot.last_id or ORIGIN
 
+    async def find(self, search: Search) -> EventId:
+        """The cursor that a search in the log finds. Raises `LogUnavailable`."""
+        return await self._log.find(self.stream, search)
+
     def expire(self) -> None:
         """Free what was kept for those who might have come, and did not."""
         self._looks.expire()
@@ -223,7 +228,7 @@ class Tail:
             verdict = judge_standing(cursor, self.standing, snapshot)
         else:
             verdict = judge_log(cursor, snapshot)
-        look = Look(verdict, [event_frame(event) for event in verdict.events])
+        look = Look(verdict, frames=[event_frame(event) for event in verdict.events])
         if self._rings == rings:
             self._drop_what_went_back(snapshot)
         if _is_short(snapshot):

@@ -7,9 +7,10 @@ cursor that is the floor or one of the ids can be served from here; any other go
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
+from server.fanout.framed import Framed
 from server.streams.ids import EventId
 
 #: Of one write. A transport takes about this much before it says "wait"; more would lie in memory for a slow reader.
@@ -17,22 +18,13 @@ BLOCK_BYTES: Final = 65_536
 
 
 @dataclass(slots=True)
-class Block:
+class Block(Framed):
     """Consecutive frames for one write, shared by every subscriber with the same cursor."""
 
-    frames: list[bytes]
     #: The cursor of a reader that has taken the block.
     cursor: EventId
     #: Whether it reaches the top of the window.
     is_whole: bool = True
-    _body: bytes | None = field(default=None, init=False, repr=False, compare=False)
-
-    @property
-    def body(self) -> bytes:
-        """The frames as one; joined once."""
-        if self._body is None:
-            self._body = b"".join(self.frames)
-        return self._body
 
 
 class Window:
@@ -101,7 +93,7 @@ class Window:
         if top is None:
             return None
         if cursor == top:
-            return Block([], top)
+            return Block(top)
         if cursor == self.floor:
             first, begin = 0, self._begin
         else:
@@ -110,9 +102,9 @@ class Window:
                 return None
             begin = self._ends[first - 1]
         if self._ends[-1] - begin <= max_bytes:
-            return Block(self._frames[first:], top)
+            return Block(top, frames=self._frames[first:])
         last = max(bisect_right(self._ends, begin + max_bytes, lo=first), first + 1)
-        return Block(self._frames[first:last], self._ids[last - 1], is_whole=last == len(self._ids))
+        return Block(self._ids[last - 1], frames=self._frames[first:last], is_whole=last == len(self._ids))
 
     def _place_behind(self, cursor: EventId) -> int | None:
         ids = self._ids

@@ -16,11 +16,12 @@ from server.streams.connections import AsyncClient, cluster_of, execute_many, ex
 from server.streams.contact import write_probe
 from server.streams.durability import Durability, run_durably
 from server.streams.errors import Conflict, LogRefused, LogUnavailable, NotDurable, StreamClosed
-from server.streams.event import Draft
+from server.streams.event import Draft, decode_entries
 from server.streams.ids import ORIGIN, EventId
 from server.streams.jitter import jitter
 from server.streams.keys import Keys
 from server.streams.names import task_of_stream
+from server.streams.seek import Search
 from server.streams.sign import SIGN_FIELDS, Sign
 
 #: A token made here guards against our own repeats only; the caller's against the caller's, for a day.
@@ -76,6 +77,20 @@ class Log:
         """
         call = calls.read(self.keys, stream, first=first, last=last, limit=limit, backwards=backwards)
         return await run(self._client, call)
+
+    async def find(self, stream: str, search: Search) -> EventId:
+        """The cursor that a search of `server.streams.seek` finds, one entry at a time. Raises `LogUnavailable`."""
+        key = self.keys.log(stream).encode()
+        try:
+            probe = next(search)
+            while True:
+                at = str(probe.at).encode()
+                ends = (b"XREVRANGE", key, at, b"-") if probe.is_backwards else (b"XRANGE", key, at, b"+")
+                [rows] = await execute_packed(self._client, [(*ends, b"COUNT", b"1")])
+                found = decode_entries(rows)
+                probe = search.send(found[0] if found else None)
+        except StopIteration as end:
+            return end.value
 
     async def ends_at(self, expected: Sequence[tuple[str, EventId]]) -> list[bool]:
         """Whether each of these logs ends with that very event, in one round trip. Raises `LogUnavailable`.

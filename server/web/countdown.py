@@ -12,21 +12,21 @@ from typing import TYPE_CHECKING, Final
 
 from starlette.responses import Response
 
-from server.fanout.frames import position_frame, with_prefix
-from server.streams.cursor import parse_composite
+from server.fanout.frames import position_frame
+from server.streams.cursor import format_composite, parse_composite
 from server.streams.errors import InvalidCursor, InvalidInput, LogUnavailable, Unknown
 from server.streams.ids import ORIGIN
 from server.streams.names import parse_task_id, task_of_stream, task_stream
 from server.streams.new_task import NewTask
 from server.streams.records import Status
-from server.web.cursors import cursor_text, start_of_parameters
+from server.web.cursors import cursor_text, manner_of, start_of_parameters
 from server.web.follow import admit, answer, head_response, open_stream
 from server.web.problems import Problem, shown
 from server.web.refusals import Busy, refuse
 from server.web.requests import accepts_event_stream
 
 if TYPE_CHECKING:
-    from server.fanout import Start
+    from server.fanout import Manner, Start
     from server.web.state import WebRequest
 
 _TYPE: Final = "countdown"
@@ -37,10 +37,10 @@ _NUMBER: Final = re.compile(r"[1-9][0-9]{0,2}")
 
 async def countdown(request: WebRequest) -> Response:
     seconds = _seconds(request.path_params["seconds"])
-    parameters = start_of_parameters(request)
+    parameters, manner = start_of_parameters(request), replace(manner_of(request), is_composite=True)
     text = cursor_text(request)
     if text is not None:
-        return await _continue(request, text, parameters)
+        return await _continue(request, text, parameters, manner)
     if not accepts_event_stream(request) or "sec-purpose" in request.headers:
         raise Problem(
             406,
@@ -49,7 +49,7 @@ async def countdown(request: WebRequest) -> Response:
         )
     if request.method == "HEAD":
         return head_response()
-    return await _begin(request, seconds, parameters)
+    return await _begin(request, seconds, parameters, manner)
 
 
 def _seconds(text: str) -> int:
@@ -58,7 +58,7 @@ def _seconds(text: str) -> int:
     raise Problem(400, f"{shown(text)} is no number of seconds from 1 to {_MOST_SECONDS}. Use /stream/countdown/10.")
 
 
-async def _begin(request: WebRequest, seconds: int, parameters: Start) -> Response:
+async def _begin(request: WebRequest, seconds: int, parameters: Start, manner: Manner) -> Response:
     admit(request)
     task_type = await request.state["registry"].known_type(_TYPE)
     if task_type is None:
@@ -66,17 +66,16 @@ async def _begin(request: WebRequest, seconds: int, parameters: Start) -> Respon
     new = NewTask.of(task_type, {"seconds": seconds}, max_attempts=request.state["limits"].max_attempts)
     record = await request.state["store"].create(new)
     stream = task_stream(record.id)
-    start = replace(parameters, id_prefix=f"{stream}:", announce_position=True)
     try:
-        subscription = await request.state["hub"].subscribe(stream, start)
+        subscription = await request.state["hub"].subscribe(stream, parameters, replace(manner, announce_position=True))
     except LogUnavailable:
         # It has started: without an id to come back with, the reader would start another one.
-        position = with_prefix(position_frame(ORIGIN), start.id_prefix)
+        position = position_frame(format_composite(stream, {stream: ORIGIN}))
         return refuse(request, "The countdown has started, but cannot be read at the moment.", frame=position)
     return await answer(request, subscription)
 
 
-async def _continue(request: WebRequest, text: str, parameters: Start) -> Response:
+async def _continue(request: WebRequest, text: str, parameters: Start, manner: Manner) -> Response:
     stream = text.rpartition(":")[0]
     try:
         task_id = parse_task_id(task_of_stream(stream) or "")
@@ -90,4 +89,4 @@ async def _continue(request: WebRequest, text: str, parameters: Start) -> Respon
     # A deleted task leaves a marker without a type: its reader is told that it is over.
     if record is None or (record.status is not Status.DELETED and record.type != _TYPE):
         raise Unknown(f"There is no countdown {task_id!r}. It may have been deleted, or its record has expired.")
-    return await open_stream(request, stream, replace(parameters, cursor=position, id_prefix=f"{stream}:"))
+    return await open_stream(request, stream, replace(parameters, cursor=position), manner)

@@ -1,4 +1,4 @@
-"""Where a request wants to begin: its cursor, or one of the named places.
+"""Where a request wants to begin (its cursor, or one of the named places), and what it wants to see.
 
 A browser repeats its first URL on every reconnect and adds the header, so the header is always newer. What does not
 parse is refused here, before a stream is opened: guessing would hide events or repeat them.
@@ -7,12 +7,17 @@ parse is refused here, before a stream is opened: guessing would hide events or 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final, Literal
 
-from server.fanout import Start
+from server.fanout import Manner, Start
+from server.fanout.framed import Types, shown_types
+from server.fanout.start import USUAL
+from server.streams.cursor import parse_composite
 from server.streams.errors import InvalidCursor
 from server.streams.ids import parse_event_id
+from server.web.moments import moment_ms
 from server.web.problems import Problem, shown
 from server.web.requests import AnyRequest
 
@@ -20,6 +25,11 @@ from server.web.requests import AnyRequest
 _LONGEST_CURSOR: Final = 4096
 _QUERY_NAMES: Final = frozenset({"last_event_id", "lastEventId"})
 _COUNT: Final = re.compile(r"[1-9][0-9]{0,5}")
+#: Up to the year 33658, as in the log: more than any clock gives.
+_MILLISECONDS: Final = re.compile(r"0|[1-9][0-9]{0,14}")
+_LOST_PLUS: Final = re.compile(r" (?=[0-9]{2}:?[0-9]{2}$)")
+#: Of one request: more than a page has listeners for.
+_MOST_TYPES: Final = 64
 
 
 def cursor_text(request: AnyRequest) -> str | None:
@@ -35,22 +45,40 @@ def cursor_text(request: AnyRequest) -> str | None:
 
 
 def start_of(request: AnyRequest) -> Start:
-    """Where and how the reader of one stream begins. Raises `InvalidCursor`, and `Problem` for the other parameters."""
+    """Where the reader of one stream begins. Raises `InvalidCursor`, and `Problem` for the other parameters."""
     text = cursor_text(request)
     return replace(start_of_parameters(request), cursor=parse_event_id(text) if text is not None else None)
 
 
+def starts_of(request: AnyRequest, streams: Sequence[str]) -> dict[str, Start]:
+    """Where the reader of several streams begins in each: a cursor beats the rest where it names the stream.
+
+    Raises `InvalidCursor`, also for a cursor that names another stream, and `Problem` for the other parameters.
+    """
+    parameters, text = start_of_parameters(request), cursor_text(request)
+    positions = parse_composite(text, streams) if text is not None else {}
+    return {stream: replace(parameters, cursor=positions.get(stream)) for stream in streams}
+
+
 def start_of_parameters(request: AnyRequest) -> Start:
     """The same without the cursor, for endpoints with cursors of another form."""
-    at, last = _place(request), _last(request)
-    if at and last:
-        raise Problem(400, "'from' and 'last' name two places to begin at. Use one of them.")
-    return Start(
-        at=at,
-        last=last,
-        all_attempts=_flag(request, "attempts", "all"),
-        heartbeat_events=_flag(request, "heartbeat", "event"),
-    )
+    at, last, since_ms = _place(request), _last(request), _since(request)
+    if sum(each is not None for each in (at, last, since_ms)) > 1:
+        raise Problem(400, "'from', 'last' and 'since' each name a place to begin at. Use one of them.")
+    return Start(at=at, last=last, since_ms=since_ms, all_attempts=_flag(request, "attempts", "all"))
+
+
+def manner_of(request: AnyRequest) -> Manner:
+    """What the reader wants to see. Raises `Problem` and `InvalidInput`."""
+    found = Manner(types=_types(request), heartbeat_events=_flag(request, "heartbeat", "event"))
+    return USUAL if found == USUAL else found  # kept as long as the connection: most share one
+
+
+def _types(request: AnyRequest) -> Types | None:
+    given = set(request.query_params.getlist("type"))
+    if len(given) > _MOST_TYPES:
+        raise Problem(400, f"There are {len(given)} types. Ask for {_MOST_TYPES} at most, or for all: without 'type'.")
+    return shown_types(given) if given else None
 
 
 def _place(request: AnyRequest) -> Literal["earliest", "latest"] | None:
@@ -71,6 +99,21 @@ def _last(request: AnyRequest) -> int | None:
     if _COUNT.fullmatch(value):
         return int(value)
     raise Problem(400, f"'last' is {shown(value)}. Use a number of events from 1 to 999999.")
+
+
+def _since(request: AnyRequest) -> int | None:
+    value = request.query_params.get("since")
+    if not value:
+        return None
+    # In a query an unescaped plus is a space.
+    moment = int(value) if _MILLISECONDS.fullmatch(value) else moment_ms(_LOST_PLUS.sub("+", value))
+    if moment is not None:
+        return moment
+    raise Problem(
+        400,
+        f"'since' is {shown(value)}. Use a time with its offset from UTC, such as 2026-11-26T18:30:00Z, "
+        "or milliseconds since 1970.",
+    )
 
 
 def _flag(request: AnyRequest, name: str, expected: str) -> bool:

@@ -6,7 +6,6 @@ Invariant: nothing has happened yet when one of these raises `Problem`, and ever
 from __future__ import annotations
 
 import unicodedata
-from datetime import UTC, datetime
 from time import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,6 +13,7 @@ from server.streams.errors import InvalidInput
 from server.streams.names import parse_queue_name
 from server.streams.new_task import NewTask
 from server.web.inputs import check_input
+from server.web.moments import moment_ms
 from server.web.problems import FieldError, invalid, shown
 from server.web.refusals import Busy
 
@@ -126,11 +126,11 @@ def _time_errors(body: dict[str, Any]) -> list[FieldError]:
         hint = f"Use seconds, from 0 to {_LONGEST_DELAY_SECONDS} (366 days)."
         return [FieldError("#/delay", f"{shown(delay)} is not a delay. {hint}")]
     if moment is not None:
-        moment_ms = _moment_ms(moment)
-        if moment_ms is None:
+        at_ms = _moment_ms(moment)
+        if at_ms is None:
             hint = "Use a time with its offset from UTC, such as '2026-11-26T18:30:00+01:00', or 'delay' in seconds."
             return [FieldError("#/not_before", f"{shown(moment)} is not a time. {hint}")]
-        if moment_ms > (time() + _LONGEST_DELAY_SECONDS) * 1000:
+        if at_ms > (time() + _LONGEST_DELAY_SECONDS) * 1000:
             return [FieldError("#/not_before", f"{shown(moment)} is more than 366 days away. Use an earlier time.")]
     return []
 
@@ -141,12 +141,5 @@ def _is_delay(value: object) -> bool:
 
 def _moment_ms(value: object) -> int | None:
     """A time as ISO 8601 writes it with an offset, in ms since epoch; None for anything else. The past is time 1."""
-    if not isinstance(value, str):
-        return None
-    try:
-        moment = datetime.fromisoformat(value)
-    except ValueError:
-        return None
-    if moment.tzinfo is None:
-        return None
-    return max(1, round((moment - datetime.fromtimestamp(0, UTC)).total_seconds() * 1000))
+    found = moment_ms(value) if isinstance(value, str) else None
+    return None if found is None else max(1, found)

@@ -1,4 +1,4 @@
-"""What a request is, seen by itself: whether it comes from an EventSource."""
+"""What a request is, seen by itself: whether it comes from an EventSource, and what it takes for an answer."""
 
 from __future__ import annotations
 
@@ -20,10 +20,19 @@ def is_event_source(request: AnyRequest) -> bool:
 
 def accepts_event_stream(request: AnyRequest) -> bool:
     """Whether the answer may be an event stream, by name: `*/*` is what everything says."""
+    return _names(request, "text/event-stream")
+
+
+def wants_json(request: AnyRequest) -> bool:
+    """Whether the answer is to be JSON where it could be an event stream: by name, and no event stream is named."""
+    return _names(request, "application/json") and not accepts_event_stream(request)
+
+
+def _names(request: AnyRequest, media_type: str) -> bool:
     ranges = ",".join(request.headers.getlist("accept")).lower().split(",")
-    return any(_names_event_stream(each) for each in ranges)
+    return any(_is_range_of(media_type, each) for each in ranges)
 
 
-def _names_event_stream(media_range: str) -> bool:
-    media_type, *parameters = ("".join(part.split()) for part in media_range.split(";"))
-    return media_type == "text/event-stream" and not any(_NOT_ACCEPTABLE.fullmatch(each) for each in parameters)
+def _is_range_of(media_type: str, media_range: str) -> bool:
+    named, *parameters = ("".join(part.split()) for part in media_range.split(";"))
+    return named == media_type and not any(_NOT_ACCEPTABLE.fullmatch(each) for each in parameters)

@@ -34,6 +34,7 @@ def routes() -> list[BaseRoute]:
         Route("/streams/{name}/close", manage.close_stream, methods=["POST"]),
         _route("/streams/{name}", GET=manage.get_stream, PUT=manage.put_stream, DELETE=manage.delete_stream),
         Route("/streams", manage.list_streams, methods=["GET"]),
+        Route("/events", follow.several_events, methods=["GET"]),
         Route("/stream/system", follow.system_events, methods=["GET"]),
         Route("/stream/countdown/{seconds}", countdown, methods=["GET"]),
         Route("/task-types", tasks.task_types, methods=["GET"]),

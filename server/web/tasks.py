@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any, Final
 from starlette.responses import Response
 
 from server.streams.errors import LogUnavailable
+from server.streams.ids import ORIGIN
 from server.streams.names import task_stream
 from server.streams.records import Status
 from server.web.bodies import read_object
-from server.web.cursors import start_of, start_of_parameters
+from server.web.cursors import manner_of, start_of, start_of_parameters
 from server.web.follow import admit, answer, open_stream, task_id_of
 from server.web.idempotency import idempotency_key
+from server.web.links import monitor_link
 from server.web.new_task import MEMBERS, new_task
 from server.web.paging import cursor_of, json_response, limit_of
 from server.web.problems import FieldError, Problem, invalid, shown
@@ -22,7 +24,7 @@ from server.web.requests import accepts_event_stream
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from server.fanout import Start
+    from server.fanout import Manner, Start
     from server.streams.records import TaskRecord
     from server.web.state import WebRequest
 
@@ -51,11 +53,12 @@ async def create_task(request: WebRequest) -> Response:
     body = await read_object(request, max_bytes=request.state["limits"].max_body_bytes, known=MEMBERS)
     new = await new_task(request, body)
     start = start_of_parameters(request) if accepts_event_stream(request) else None
+    manner = manner_of(request)
     if start:
         admit(request)
     record = await request.state["store"].create(new, idempotency_key=key)
     if start:
-        return await _started_stream(request, record.id, start)
+        return await _started_stream(request, record.id, start, manner)
     return json_response(
         record.as_json(), status=202 if new.execute else 201, headers={"location": f"/tasks/{record.id}"}
     )
@@ -86,7 +89,10 @@ async def list_tasks(request: WebRequest) -> Response:
 
 async def get_task(request: WebRequest) -> Response:
     record = await request.state["store"].get(task_id_of(request))
-    return json_response(*await shown_tasks(request, [record]))
+    [task] = await shown_tasks(request, [record])
+    # Read in one step with all the rest: what comes after it is what the answer does not show.
+    monitor = monitor_link(task["events_url"], task["last_event_id"] or str(ORIGIN))
+    return json_response(task, headers={"link": monitor})
 
 
 async def delete_task(request: WebRequest) -> Response:
@@ -101,24 +107,24 @@ async def cancel_task(request: WebRequest) -> Response:
 
 async def execute_task(request: WebRequest) -> Response:
     task_id = task_id_of(request)
-    start = start_of(request)
+    start, manner = start_of(request), manner_of(request)
     body = await read_object(request, max_bytes=request.state["limits"].max_body_bytes, known={"rerun_of"})
     rerun_of = _rerun_of(body)
     if start.cursor is not None:
         # A reader that has been here before only wants to go on: whatever it started may have ended meanwhile.
         await request.state["store"].get(task_id)
-        return await open_stream(request, task_stream(task_id), start)
+        return await open_stream(request, task_stream(task_id), start, manner)
     await request.state["store"].get(task_id)
     admit(request)
     await request.state["store"].start(task_id, rerun_of=rerun_of)
-    return await _started_stream(request, task_id, start)
+    return await _started_stream(request, task_id, start, manner)
 
 
-async def _started_stream(request: WebRequest, task_id: str, start: Start) -> Response:
+async def _started_stream(request: WebRequest, task_id: str, start: Start, manner: Manner) -> Response:
     """The stream of a task that has been started: from here on a refusal must say where it can be followed."""
     headers = {"location": f"/tasks/{task_id}"}
     try:
-        subscription = await request.state["hub"].subscribe(task_stream(task_id), start)
+        subscription = await request.state["hub"].subscribe(task_stream(task_id), start, manner)
     except LogUnavailable:
         return refuse(request, f"The task has been started; follow it at /tasks/{task_id}/events", headers=headers)
     return await answer(request, subscription, headers=headers)

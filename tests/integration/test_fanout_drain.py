@@ -121,7 +121,7 @@ async def test_a_drain_does_not_wait_for_a_redis_that_does_not_answer(own_redis:
         await reader.until("position")
         own_redis.pause()
         side.hub._look_everywhere()  # it asks the log now, and is not answered
-        await wait_until(lambda: reader.subscription._looking is not None, description="it looks")
+        await wait_until(lambda: reader.subscription.strands[0].is_busy, description="it looks")
         assert await side.hub.drain() == 0, "it was cut"
         await reader.end()
         assert reader.blocks[-1].startswith(b"retry: ")

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from server.fanout import Start, Subscription
+from server.fanout import Manner, Start, Subscription
 from server.fanout.frames import HEARTBEAT_COMMENT
 from server.streams.connections import connect, execute
 from server.streams.errors import Unknown
@@ -137,9 +137,9 @@ async def test_a_reader_may_choose_where_to_begin(hand: Hand, side: LiveSide, st
     assert "gap" not in reader.types
 
 
-async def test_ids_carry_the_prefix_of_their_stream(hand: Hand, side: LiveSide):
+async def test_ids_name_their_stream_where_they_are_composite(hand: Hand, side: LiveSide):
     first = await hand.publish("chat", drafts("a"), token="1")
-    reader = await side.read("chat", Start(id_prefix="chat:", announce_position=True))
+    reader = await side.read("chat", Start(), Manner(is_composite=True, announce_position=True))
     await wait_until(lambda: len(reader.events) == 2, description="position and event")
     assert [event.id for event in reader.events] == ["chat:0-0", f"chat:{first.id}"]
 
@@ -239,7 +239,7 @@ async def test_a_stream_that_is_left_and_joined_again_at_once_still_rings(hand: 
 @pytest.mark.parametrize("as_event", [False, True])
 async def test_an_idle_connection_gets_heartbeats(redis_url: str, keys: Keys, hand: Hand, as_event: bool):
     async with live_side(redis_url, keys, heartbeat_seconds=0.05) as side:
-        reader = await side.read("chat", Start(heartbeat_events=as_event))
+        reader = await side.read("chat", manner=Manner(heartbeat_events=as_event))
         if as_event:
             await reader.until("heartbeat", count=3)
         else:

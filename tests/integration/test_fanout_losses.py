@@ -204,7 +204,7 @@ async def test_a_worker_that_writes_back_within_the_patience_saves_its_readers_t
         saved = await hand.fields()
         await hand.lose_log()
         await hand.lose_record()
-        await wait_until(lambda: reader.subscription._lost_since is not None, description="the loss is noticed")
+        await wait_until(lambda: reader.subscription.is_losing, description="the loss is noticed")
         repaired = [Draft("attempt", "{}"), *numbered(1, 10)]
         assert (await hand.append(record, 0, repaired, mode="repair", values=saved)).outcome == "stored"
         await hand.append(record, 11, numbered(11, 11))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from server.fanout import Start, Subscription
+from server.fanout import Manner, Start, Subscription
 from server.streams.connections import execute
 from server.streams.keys import Keys
 from tests.support.frames import decode, sequences
@@ -47,15 +47,15 @@ async def side(redis_url: str, keys: Keys) -> AsyncIterator[LiveSide]:
         yield found
 
 
-async def follow(side: LiveSide, start: Start | None = None) -> tuple[Subscription, Open]:
+async def follow(side: LiveSide) -> tuple[Subscription, Open]:
     outlet = Open()
-    subscription = await side.hub.subscribe("chat", start or Start())
+    subscription = await side.hub.subscribe("chat", Start(), Manner(heartbeat_events=True))
     subscription.attach(outlet)
     return subscription, outlet
 
 
 async def test_events_reach_an_open_outlet_between_heartbeats(hand: Hand, side: LiveSide):
-    subscription, outlet = await follow(side, Start(heartbeat_events=True))
+    subscription, outlet = await follow(side)
     for number in range(20):
         await hand.publish("chat", drafts(str(number)), token=str(number))
         await wait_until(lambda: sequences(*outlet.blocks)[-1:] == [number], description="the event came")  # noqa: B023
@@ -70,7 +70,7 @@ async def test_a_reader_whose_looks_fail_goes_on_when_redis_is_back(keys: Keys):
         async with live_side(server.url, keys, heartbeat_seconds=0.05, socket_timeout=1, sweep_seconds=0.1) as side:
             hand = Hand(side.log._client, keys)
             await hand.publish("chat", drafts("a"), token="1")
-            subscription, outlet = await follow(side, Start(heartbeat_events=True))
+            subscription, outlet = await follow(side)
             tail = side.hub._watches["chat", False].tail
             server.pause()
             tail.fall_behind()

@@ -192,7 +192,7 @@ def test_what_the_record_says_of_the_writer(
 
 async def looked_at(*readers: Reader) -> None:
     """Have the records of their tasks looked at now."""
-    lives = [reader.subscription._tail.life for reader in readers]
+    lives = [reader.subscription.strands[0].tail.life for reader in readers]
     for life in lives:
         life.look_at = 0.0
     await wait_until(lambda: all(life.look_at for life in lives), description="the records are looked at")

@@ -18,6 +18,8 @@ from tests.support.waiting import wait_until
 END_OF_CHUNKS = b"0\r\n\r\n"
 #: Above what a busy machine may keep a reader that wants to read from reading.
 STALL_SECONDS = 4.0
+#: A task by itself, and among several streams.
+PATHS = ["/tasks/{}/events", "/events?stream=chat&stream=tasks.{}&stream=system"]
 
 
 @pytest.fixture(params=[StreamingConnection, "httptools"], ids=["handed over", "plain"])
@@ -39,8 +41,8 @@ async def create(real: RealServer) -> str:
     return (await real.client.post("/tasks", json={"type": "free"})).json()["id"]
 
 
-def request_for(task_id: str, *, extra: str = "") -> bytes:
-    path = f"/tasks/{task_id}/events"
+def request_for(task_id: str, *, extra: str = "", path: str = "/tasks/{}/events") -> bytes:
+    path = path.format(task_id)
     return f"GET {path} HTTP/1.1\r\nhost: test\r\naccept: text/event-stream\r\n{extra}\r\n".encode()
 
 
@@ -49,12 +51,13 @@ async def until(reader: asyncio.StreamReader, text: bytes) -> bytes:
         return await reader.readuntil(text)
 
 
-async def test_no_asyncio_task_waits_for_a_reader(real: RealServer):
+@pytest.mark.parametrize("path", PATHS)
+async def test_no_asyncio_task_waits_for_a_reader(real: RealServer, path: str):
     task_id = await create(real)
     before = len(asyncio.all_tasks())
     connections = [await real.connect() for _ in range(20)]
     for reader, writer in connections:
-        writer.write(request_for(task_id))
+        writer.write(request_for(task_id, path=path))
         await until(reader, b"event: position")
     assert real.hub.subscribers == 20
     await wait_until(lambda: len(asyncio.all_tasks()) <= before, description="what answered has ended")
@@ -176,12 +179,13 @@ async def test_a_reader_that_asked_for_close_may_be_slow_to_take_the_end(
     writer.close()
 
 
+@pytest.mark.parametrize("path", PATHS)
 async def test_a_reader_that_takes_nothing_is_given_up_and_others_are_not(
-    stalling: RealServer, worker: PlayedWorker, caplog: pytest.LogCaptureFixture
+    stalling: RealServer, worker: PlayedWorker, caplog: pytest.LogCaptureFixture, path: str
 ):
     task_id = await create(stalling)
     _, stuck = await asyncio.open_connection("127.0.0.1", stalling.port, limit=1024)
-    stuck.write(request_for(task_id))
+    stuck.write(request_for(task_id, path=path))
     await wait_until(lambda: stalling.hub.subscribers == 1, description="the stalled reader is there")
     async with worker.run(task_id) as run, reading(stalling.client, f"/tasks/{task_id}/events") as other:
         # It reads while events come: one that only reads afterwards may look stalled on a busy machine.

@@ -45,7 +45,13 @@ async def refused(web: Web, path: str) -> EventReader:
     return reader
 
 
-STREAMS = ["/tasks/some/events", "/tasks/stream", "/stream/system", "/stream/countdown/3"]
+STREAMS = [
+    "/tasks/some/events",
+    "/tasks/stream",
+    "/stream/system",
+    "/stream/countdown/3",
+    "/events?stream=chat&stream=tasks.some",
+]
 
 
 async def test_without_redis_an_eventsource_is_asked_to_come_back(own_redis: RedisServer) -> None:

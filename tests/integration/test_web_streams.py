@@ -181,7 +181,16 @@ async def test_the_system_stream_tells_that_a_server_has_started(web: Web) -> No
         assert (first.event, data_of(first)) == ("info", {"message": "A server has started."})
 
 
-@pytest.mark.parametrize("path", ["/tasks/{id}/events", "/tasks/stream", "/stream/system", "/stream/countdown/5"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/tasks/{id}/events",
+        "/tasks/stream",
+        "/stream/system",
+        "/stream/countdown/5",
+        "/events?stream=a&stream=tasks.{id}",
+    ],
+)
 async def test_head_answers_the_headers_of_a_stream_and_starts_nothing(web: Web, path: str) -> None:
     task_id = (await web.create())["id"]
     response = await web.client.head(path.format(id=task_id), headers=EVENT_STREAM)

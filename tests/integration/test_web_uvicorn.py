@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -35,6 +35,20 @@ async def real(redis_url: str, worker: PlayedWorker, http: Any) -> AsyncIterator
 
 async def create(real: RealServer) -> str:
     return (await real.client.post("/tasks", json={"type": "free"})).json()["id"]
+
+
+Address = Callable[[str], str]
+
+
+@pytest.fixture(params=["alone", "among several"])
+async def address(real: RealServer, request: pytest.FixtureRequest) -> Address:
+    """Where a task's stream is read: by itself, or together with one that has ended."""
+    if request.param == "alone":
+        return lambda task_id: f"/tasks/{task_id}/events"
+    other = await create(real)
+    await real.client.post(f"/tasks/{other}/cancel")
+    await real.client.delete(f"/tasks/{other}")
+    return lambda task_id: f"/events?stream=tasks.{other}&stream=tasks.{task_id}"
 
 
 def request_bytes(path: str, *, method: str = "GET", extra: str = "") -> bytes:
@@ -75,14 +89,14 @@ async def test_204_at_the_end_leaves_the_connection_usable(real: RealServer, wor
 
 
 async def test_a_finished_stream_ends_its_chunks_and_leaves_the_connection_usable(
-    real: RealServer, worker: PlayedWorker
+    real: RealServer, worker: PlayedWorker, address: Address
 ) -> None:
     task_id = await create(real)
     async with worker.run(task_id) as run:
         await run.finish(Status.COMPLETED, '{"result":null}')
     reader, writer = await real.connect()
     for _ in range(2):
-        writer.write(request_bytes(f"/tasks/{task_id}/events"))
+        writer.write(request_bytes(address(task_id)))
         head = await head_of(reader)
         assert "transfer-encoding: chunked" in head.lower()
         assert "event: complete" in (await reader.readuntil(END_OF_CHUNKS)).decode()
@@ -107,11 +121,11 @@ async def test_a_refusal_is_whole_and_leaves_the_connection_usable(
         await wait_until(lambda: real.hub.subscribers == 0, description="the first reader is gone")
 
 
-async def test_readers_that_vanish_are_forgotten(real: RealServer) -> None:
+async def test_readers_that_vanish_are_forgotten(real: RealServer, address: Address) -> None:
     task_id = await create(real)
     connections = [await real.connect() for _ in range(50)]
     for reader, writer in connections:
-        writer.write(request_bytes(f"/tasks/{task_id}/events"))
+        writer.write(request_bytes(address(task_id)))
         await head_of(reader)
     await wait_until(lambda: real.hub.subscribers == 50, description="all read")
     for _, writer in connections:
@@ -123,19 +137,19 @@ async def test_readers_that_vanish_are_forgotten(real: RealServer) -> None:
 
 
 async def test_a_reader_that_does_not_read_holds_up_only_itself_and_can_go(
-    real: RealServer, worker: PlayedWorker
+    real: RealServer, worker: PlayedWorker, address: Address
 ) -> None:
     task_id = await create(real)
     reader, writer = await asyncio.open_connection("127.0.0.1", real.port, limit=1024)
-    writer.write(request_bytes(f"/tasks/{task_id}/events"))
+    writer.write(request_bytes(address(task_id)))
     await wait_until(lambda: real.hub.subscribers == 1, description="the stalled reader is there")
-    async with worker.run(task_id) as run, reading(real.client, f"/tasks/{task_id}/events") as other:
+    async with worker.run(task_id) as run, reading(real.client, address(task_id)) as other:
         for number in range(100):
             await run.emit(event("token", {"text": "x" * 100_000, "n": number}))
         last = await run.finish(Status.COMPLETED, '{"result":null}')
         got = await other.rest()
     # One that comes before the ring of the first event is told its position first.
-    ids = [each.id for each in got if each.event != "position"]
+    ids = [each.id.partition(",")[0].rpartition(":")[2] for each in got if each.event != "position"]
     assert ids == [f"{last.generation}-{number}" for number in range(102)]
     assert real.hub.subscribers == 1
     writer.transport.abort()
@@ -152,15 +166,16 @@ async def test_a_body_that_is_too_large_is_refused_while_it_is_sent(real: RealSe
     await writer.wait_closed()
 
 
+@pytest.mark.parametrize("path", ["/tasks/{}/events", "/events?stream=chat&stream=tasks.{}"])
 async def test_a_server_that_stops_ends_every_stream_cleanly_and_with_a_time_to_come_back(
-    redis_url: str, worker: PlayedWorker, http: Any
+    redis_url: str, worker: PlayedWorker, http: Any, path: str
 ) -> None:
     async with real_server(redis_url, http=http) as real:
         task_id = await create(real)
         async with worker.run(task_id) as run:
             readers = [await real.connect() for _ in range(20)]
             for reader, writer in readers:
-                writer.write(request_bytes(f"/tasks/{task_id}/events"))
+                writer.write(request_bytes(path.format(task_id)))
                 await head_of(reader)
                 await reader.readuntil(b"event: attempt")
             real.server.should_exit = True
@@ -183,3 +198,17 @@ async def test_a_post_with_an_event_stream_answers_at_once_over_a_real_connectio
         async with worker.run(response.headers["location"].removeprefix("/tasks/")) as run:
             await run.finish(Status.FAILED, json.dumps({"error": "no", "code": "failed"}))
         assert types_of(await reader.rest()) == ["attempt", "error"]
+
+
+async def test_polls_leave_the_connection_usable_and_one_whose_client_goes_is_forgotten(real: RealServer) -> None:
+    reader, writer = await real.connect()
+    for _ in range(2):
+        writer.write(b"GET /streams/a/events?wait=0.1 HTTP/1.1\r\nhost: test\r\naccept: application/json\r\n\r\n")
+        head = await head_of(reader)
+        assert head.startswith("HTTP/1.1 200 OK")
+        length = int(head.partition("content-length: ")[2].partition("\r\n")[0])
+        assert json.loads(await reader.readexactly(length))["cursor"] == "0-0"
+    writer.write(b"GET /streams/a/events?wait=60 HTTP/1.1\r\nhost: test\r\naccept: application/json\r\n\r\n")
+    await wait_until(lambda: real.hub.subscribers == 1, description="it waits")
+    writer.transport.abort()
+    await wait_until(lambda: real.hub.subscribers == 0, description="it is forgotten")

@@ -97,6 +97,7 @@ def product_clocks(loop: VirtualLoop) -> Generator[None]:
     # asyncio.timeout and sleep ask the loop anyway; these modules ask the machine.
     with (
         patch("server.fanout.subscription.monotonic", loop.time),
+        patch("server.fanout.strand.monotonic", loop.time),
         patch("server.fanout.hub.monotonic", loop.time),
         patch("server.fanout.clock.monotonic", loop.time),
         patch("server.fanout.delivery.monotonic", loop.time),

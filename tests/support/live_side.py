@@ -6,14 +6,14 @@ Leaving it checks that nothing stays behind: no subscriber, no watched stream, n
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from httpx_sse import ServerSentEvent
 
-from server.fanout import Hub, HubOptions, Start, Subscription
+from server.fanout import Hub, HubOptions, Manner, Start, Subscription
 from server.streams.connections import connect
 from server.streams.doorbell import Doorbells
 from server.streams.ids import parse_event_id
@@ -104,9 +104,17 @@ class LiveSide:
     bells: Doorbells
     readers: list[Reader] = field(default_factory=list[Reader])
 
-    async def read(self, stream: str, start: Start | None = None) -> Reader:
+    async def read(self, stream: str, start: Start | None = None, manner: Manner | None = None) -> Reader:
         """Subscribe and read from now on."""
-        reader = Reader(await self.hub.subscribe(stream, start or Start()))
+        return self.follow(await self.hub.subscribe(stream, start or Start(), manner or Manner()))
+
+    async def read_all(self, starts: Mapping[str, Start], manner: Manner | None = None) -> Reader:
+        """The same for several streams."""
+        manner = replace(manner or Manner(), is_composite=True)
+        return self.follow(await self.hub.subscribe_all(starts, manner))
+
+    def follow(self, subscription: Subscription) -> Reader:
+        reader = Reader(subscription)
         self.readers.append(reader)
         return reader
 

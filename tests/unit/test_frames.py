@@ -17,7 +17,6 @@ from server.fanout.frames import (
     position_frame,
     preamble,
     retry_frame,
-    with_prefix,
 )
 from server.streams.event import Event, decode_entry
 from server.streams.ids import MAX_HALF, EventId
@@ -69,10 +68,8 @@ def test_data_is_written_as_the_standard_reads_it(data: str, lines: list[bytes])
     assert decode(frame)[0].data == data
 
 
-def test_an_events_frame_begins_with_its_id_so_that_a_prefix_makes_it_composite():
-    frame = with_prefix(event_frame(logged("x")), "chat.42:")
-    assert frame == b"id: chat.42:7-3\nevent: t\ndata: x\n\n"
-    assert with_prefix(position_frame(EventId(0, 0)), "a:") == b"id: a:0-0\nevent: position\ndata: {}\n\n"
+def test_a_position_takes_a_composite_id_as_well():
+    assert position_frame("a:0-0,b:1-1") == b"id: a:0-0,b:1-1\nevent: position\ndata: {}\n\n"
 
 
 def test_a_position_moves_the_cursor_and_carries_data_because_firefox_ignores_an_id_without():

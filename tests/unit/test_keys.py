@@ -25,6 +25,7 @@ _METHODS = {
     "ready": ("q", "t"),
     "delayed": ("q",),
     "unique": ("t", "k"),
+    "about": ("s",),
 }
 
 

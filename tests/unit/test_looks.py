@@ -27,7 +27,7 @@ class Reading:
         await self.may_end.wait()
         if self.error:
             raise self.error
-        return Look(Verdict(State.MORE), [b"x", b"y"], is_lasting=self.is_lasting)
+        return Look(Verdict(State.MORE), frames=[b"x", b"y"], is_lasting=self.is_lasting)
 
 
 @pytest.fixture

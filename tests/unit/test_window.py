@@ -73,7 +73,7 @@ class WindowMachine(RuleBasedStateMachine):
     def the_top_is_known_and_served(self) -> None:
         assert self.window.top == self.top
         if self.top is not None:
-            assert self.window.after(self.top) == Block([], self.top)
+            assert self.window.after(self.top) == Block(self.top)
 
     @invariant()
     def bytes_are_bounded_but_for_one_frame(self) -> None:
@@ -87,7 +87,7 @@ class WindowMachine(RuleBasedStateMachine):
             return
         assert cursor == self.floor or cursor in [event for event, _ in self.events]
         expected = [(event, frame) for event, frame in self.events if event > cursor]
-        assert found == Block([frame for _, frame in expected], self.top or cursor)
+        assert found == Block(self.top or cursor, frames=[frame for _, frame in expected])
         assert found.body == b"".join(frame for _, frame in expected)
         for max_bytes in (1, 40):
             self.check_part(cursor, expected, max_bytes)
@@ -113,7 +113,7 @@ def test_what_fits_is_kept_from_the_floor_on():
     window.start(EventId(4, 9))
     for sequence in range(10):
         window.append(EventId(5, sequence), b"x" * 10)
-    assert window.after(EventId(4, 9)) == Block([b"x" * 10] * 10, EventId(5, 9))
+    assert window.after(EventId(4, 9)) == Block(EventId(5, 9), frames=[b"x" * 10] * 10)
 
 
 def test_a_full_window_gives_up_its_oldest_frames_and_sends_their_cursors_to_the_log():
@@ -123,7 +123,7 @@ def test_a_full_window_gives_up_its_oldest_frames_and_sends_their_cursors_to_the
         window.append(EventId(5, sequence), b"x" * 10)
     assert window.after(EventId(4, 9)) is None
     assert window.floor == EventId(5, 3)
-    assert window.after(EventId(5, 3)) == Block([b"x" * 10] * 7, EventId(5, 10))
+    assert window.after(EventId(5, 3)) == Block(EventId(5, 10), frames=[b"x" * 10] * 7)
 
 
 def test_a_frame_above_the_limit_is_served_alone():
@@ -131,7 +131,7 @@ def test_a_frame_above_the_limit_is_served_alone():
     window.start(EventId(5, 0))
     window.append(EventId(5, 1), b"x" * 100)
     window.append(EventId(5, 2), b"y" * 100)
-    assert window.after(EventId(5, 1)) == Block([b"y" * 100], EventId(5, 2))
+    assert window.after(EventId(5, 1)) == Block(EventId(5, 2), frames=[b"y" * 100])
 
 
 def test_a_window_that_was_never_started_serves_nobody():
