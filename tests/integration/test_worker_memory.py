@@ -55,9 +55,11 @@ async def test_a_task_that_leaves_nothing_at_all_ends_too_even_if_its_worker_die
             return record if record.status.is_ended else None
 
         record = await wait_until(lambda: has_ended(task_id), description="it ends", timeout=120)
+        assert record is not None
         assert (record.status, record.attempt) == (Status.FAILED, 2)
         assert record.is_dead_letter
         neighbour = await wait_until(lambda: has_ended(beside), description="the task beside it ends", timeout=120)
+        assert neighbour is not None
         assert neighbour.status is Status.COMPLETED
 
 
