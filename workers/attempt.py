@@ -272,6 +272,9 @@ class Attempt:
         if self._stop is not _Stop.HAND_BACK:  # perhaps cancelled while it was given time to leave
             return await self._finish(Status.CANCELLED, "{}")
         if not self._claim.record.may_lose_worker:
+            record = await until_answered(lambda: self._shared.store.find(self._task_id))
+            if record is not None and record.is_cancel_requested:  # the nudge may be on its way still
+                return await self._finish(Status.CANCELLED, "{}")
             return await self._fail(Failure("The worker was shut down before the task had ended.", "worker_lost"))
         return await self._hand_back()
 

@@ -14,6 +14,7 @@ from typing import Any, Final, cast
 
 from server.streams.connections import (
     AsyncClient,
+    Command,
     cluster_of,
     execute,
     execute_many,
@@ -57,18 +58,15 @@ class Registry:
         """Say that the worker lives and what it offers; to be called every `HEARTBEAT_SECONDS`."""
         now = await redis_seconds(self._client)
         pairs = [text for each in types for text in (each.name, json.dumps(asdict(each) | {"seen": now}))]
-        if pairs:
-            await execute(self._client, "HSET", self._keys.types, *pairs)
-            await execute(self._client, "EXPIRE", self._keys.types, _KNOWN_SECONDS)
         offered = [each.name for each in types]
-        await execute(
-            self._client,
-            "HSET",
-            self._keys.workers,
-            worker,
-            json.dumps(details | {"types": offered, "seen": now}),
-        )
-        await execute(self._client, "EXPIRE", self._keys.workers, _KNOWN_SECONDS)
+        commands: list[Command] = [
+            ("HSET", self._keys.workers, worker, json.dumps(details | {"types": offered, "seen": now})),
+            ("EXPIRE", self._keys.workers, _KNOWN_SECONDS),
+        ]
+        if pairs:
+            commands += [("HSET", self._keys.types, *pairs), ("EXPIRE", self._keys.types, _KNOWN_SECONDS)]
+        # In one write: a worker that ends in between would leave a key that never expires.
+        await execute_many(self._client, commands)
 
     async def leave(self, worker: str) -> None:
         """Say that the worker is gone."""

@@ -21,6 +21,7 @@ from tests.chaos.installation import HEARTBEAT_SECONDS, Installation
 from tests.chaos.keys import log_key
 from tests.chaos.plan import Plan, ReaderPlan, TaskPlan
 from tests.chaos.reader import Reader
+from tests.support.http import http_client
 
 _REQUEST_SECONDS = 6.0
 _PAUSE_SECONDS = 0.25
@@ -125,9 +126,7 @@ class Load:
         while True:
             port = self._random.choice(self._installation.ports)
             try:
-                async with httpx.AsyncClient(
-                    base_url=f"http://127.0.0.1:{port}", timeout=_REQUEST_SECONDS, trust_env=False
-                ) as http:
+                async with http_client(f"http://127.0.0.1:{port}", timeout=_REQUEST_SECONDS) as http:
                     answer = await http.request(method, path, **request)
                 if answer.status_code not in _LATER:
                     return answer

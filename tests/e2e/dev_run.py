@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx
 
+from tests.support.http import http_client
 from tests.support.ports import unused_port
 from tests.support.waiting import wait_until
 
@@ -55,7 +56,7 @@ class DevRun:
         await self.said("Reprise is ready")
 
     async def is_healthy(self) -> bool:
-        async with httpx.AsyncClient(base_url=self.url, timeout=30) as http:
+        async with http_client(self.url, timeout=30) as http:
             with suppress(httpx.HTTPError):
                 return (await http.get("/health/ready")).status_code == 200
         return False

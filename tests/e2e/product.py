@@ -20,6 +20,7 @@ from typing import Any
 
 import httpx
 
+from tests.support.http import http_client
 from tests.support.ports import unused_port
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
@@ -122,7 +123,7 @@ class Server(Process):
 
     async def health(self, kind: str = "ready") -> int:
         """Status of the answer to a health check; 0 without an answer."""
-        async with httpx.AsyncClient(base_url=self.url, timeout=30, trust_env=False) as http:
+        async with http_client(self.url, timeout=30) as http:
             with suppress(httpx.HTTPError):
                 return (await http.get(f"/health/{kind}")).status_code
         return 0
@@ -187,14 +188,14 @@ class Product:
 
     async def start_task(self, type: str, *, url: str = "", **input: Any) -> str:
         """Start a task, retrying as clients do; its id."""
-        async with httpx.AsyncClient(base_url=url or self.url, timeout=30, trust_env=False) as http:
+        async with http_client(url or self.url, timeout=30) as http:
             response = await http.post("/tasks", json={"type": type, "input": input})
         assert response.status_code == 202, response.text
         return str(response.json()["id"])
 
     async def task(self, task_id: str) -> dict[str, Any]:
         """The task's record, as the first server tells it."""
-        async with httpx.AsyncClient(base_url=self.url, timeout=30, trust_env=False) as http:
+        async with http_client(self.url, timeout=30) as http:
             return (await http.get(f"/tasks/{task_id}")).raise_for_status().json()
 
     def emitted_in_all(self, task_id: str) -> int:
@@ -229,7 +230,7 @@ class Product:
             assert [line for line in lines if not _TASK_FAILED.search(line)] == [], process.name
 
     async def _has_types(self) -> bool:
-        async with httpx.AsyncClient(base_url=self.url, timeout=30, trust_env=False) as http:
+        async with http_client(self.url, timeout=30) as http:
             names = [each["name"] for each in (await http.get("/task-types")).json()["task_types"]]
         return "emit_many" in names
 

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import httpx
 from httpx_sse import EventSource
 
+from tests.support.http import http_client
 from tests.support.waiting import wait_until
 
 TERMINAL = {"complete", "error", "cancelled"}
@@ -86,7 +87,7 @@ class Reader:
         status = 0
         try:
             async with (
-                httpx.AsyncClient(base_url=self.url, timeout=httpx.Timeout(30, read=60), trust_env=False) as http,
+                http_client(self.url, timeout=httpx.Timeout(30, read=60)) as http,
                 http.stream("GET", self.path, headers=headers) as response,
             ):
                 status = response.status_code

@@ -19,10 +19,9 @@ from itertools import groupby, pairwise
 from time import monotonic, time
 from typing import Any, NamedTuple, cast
 
-import httpx
-
 from tests.e2e.product import Product, Worker, log_key
 from tests.e2e.reader import TERMINAL, Reader, Received, following
+from tests.support.http import http_client
 from tests.support.waiting import wait_until
 from tests.tasks.storm import journal_key
 
@@ -147,7 +146,7 @@ class Storm:
                 del self._frozen[worker]
 
     async def _collect(self) -> None:
-        async with httpx.AsyncClient(base_url=self._product.url, timeout=30, trust_env=False) as http:
+        async with http_client(self._product.url, timeout=30) as http:
             for task_id, reader in self._readers.items():
                 task = (await http.get(f"/tasks/{task_id}")).raise_for_status().json()
                 seen = Seen(task, self._log(task_id), reader.events, reader.statuses, self._writes(task_id))
@@ -163,7 +162,7 @@ class Storm:
         figures.take_overs = [late for each in self.seen for late in self._take_overs(each)]
 
     async def _list_dead_letters(self, expected: int) -> bool:
-        async with httpx.AsyncClient(base_url=self._product.url, timeout=30, trust_env=False) as http:
+        async with http_client(self._product.url, timeout=30) as http:
             found = (await http.get("/dead-letters", params={"limit": 100})).raise_for_status().json()
         assert found["next"] is None, "More dead letters than a page has."
         self.dead_letters = [each["task_id"] for each in found["dead_letters"]]

@@ -6,7 +6,6 @@ import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import httpx
 import pytest
 from playwright.async_api import Browser, expect
 
@@ -14,6 +13,7 @@ from tests.e2e.browser import CHROMIUM, chromium
 from tests.e2e.console import console
 from tests.e2e.product import product
 from tests.e2e.reader import assert_whole
+from tests.support.http import http_client
 
 pytestmark = [
     pytest.mark.browser,
@@ -48,7 +48,7 @@ async def test_a_task_that_is_run_again_after_its_end_is_followed_again(tmp_path
         task_id = await page.start("countdown", seconds=1)
         await page.ended("completed")
         async with (
-            httpx.AsyncClient(base_url=found.url, timeout=30, trust_env=False) as http,
+            http_client(found.url, timeout=30) as http,
             http.stream("POST", f"/tasks/{task_id}/execute", json={"rerun_of": 1}) as again,
         ):
             assert again.status_code == 200

@@ -6,10 +6,10 @@ import signal
 import socket
 from pathlib import Path
 
-import httpx
 import pytest
 
 from tests.e2e.dev_run import REPRISE, dev_run, environment, is_alive, reprise
+from tests.support.http import http_client
 from tests.support.redis_server import server_binary
 from tests.support.waiting import wait_until
 
@@ -33,7 +33,7 @@ async def test_one_command_finishes_a_task_and_leaves_nothing_behind(tmp_path: P
 async def test_the_page_is_served(tmp_path: Path):
     async with dev_run(tmp_path, "--ephemeral") as run:
         await run.ready()
-        async with httpx.AsyncClient(base_url=run.url, timeout=30) as http:
+        async with http_client(run.url, timeout=30) as http:
             answer = await http.get("/")
     assert answer.headers["content-type"].startswith("text/html")
 
@@ -67,18 +67,18 @@ async def test_a_task_is_followed_across_the_death_of(name: str, tmp_path: Path)
 
 
 async def _has_tasks(url: str) -> bool:
-    async with httpx.AsyncClient(base_url=url, timeout=30) as http:
+    async with http_client(url, timeout=30) as http:
         return "running" in (await http.get("/tasks")).text
 
 
 async def test_data_is_kept_from_one_run_to_the_next(tmp_path: Path):
     async with dev_run(tmp_path) as run:
         await run.ready()
-        async with httpx.AsyncClient(base_url=run.url, timeout=30) as http:
+        async with http_client(run.url, timeout=30) as http:
             created = await http.post("/tasks", json={"type": "process", "execute": False})
     async with dev_run(tmp_path) as run:
         await run.ready()
-        async with httpx.AsyncClient(base_url=run.url, timeout=30) as http:
+        async with http_client(run.url, timeout=30) as http:
             found = await http.get(f"/tasks/{created.json()['id']}")
     assert found.json()["type"] == "process"
 

@@ -11,6 +11,7 @@ import pytest
 
 from tests.e2e.product import Product, product, record_key
 from tests.e2e.reader import Reader, assert_whole, following
+from tests.support.http import http_client
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(300)
@@ -78,7 +79,7 @@ async def test_a_server_that_starts_without_redis_says_so_and_recovers_by_itself
 
 async def ask(url: str) -> tuple[httpx.Response, httpx.Response]:
     """An EventSource's answer, and that to somebody who would start a task."""
-    async with httpx.AsyncClient(base_url=url, timeout=30, trust_env=False) as http:
+    async with http_client(url, timeout=30) as http:
         stream = await http.get("/tasks/stream", headers={"accept": "text/event-stream"})
         return stream, await http.post("/tasks", json={"type": "countdown"})
 

@@ -19,6 +19,7 @@ import httpx
 import pytest
 
 from tests.e2e.haproxy import CONFIGURATION, HAPROXY, Proxy, run_haproxy
+from tests.support.http import http_client
 
 pytestmark = [
     pytest.mark.haproxy,
@@ -159,7 +160,7 @@ async def proxied(directory: Path, *kinds: Answer) -> AsyncGenerator[tuple[Proxy
 
 @asynccontextmanager
 async def client(proxy: Proxy) -> AsyncGenerator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=proxy.url, timeout=40, trust_env=False) as http:
+    async with http_client(proxy.url, timeout=40) as http:
         yield http
 
 

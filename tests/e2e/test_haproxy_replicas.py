@@ -7,12 +7,12 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-import httpx
 import pytest
 
 from tests.e2e.haproxy import HAPROXY, Proxy, run_haproxy
 from tests.e2e.product import Product, product
 from tests.e2e.reader import Reader, assert_whole, following
+from tests.support.http import http_client
 from tests.support.waiting import wait_until
 
 pytestmark = [
@@ -89,7 +89,7 @@ async def test_readers_of_a_replica_that_is_stopped_are_handed_on_while_the_task
 async def test_posts_during_a_restart_of_every_replica_in_turn_are_all_served_by_one(tmp_path: Path):
     async with (
         balanced(tmp_path) as (found, proxy),
-        httpx.AsyncClient(base_url=proxy.url, timeout=60, trust_env=False) as http,
+        http_client(proxy.url, timeout=60) as http,
     ):
         statuses: list[int] = []
 

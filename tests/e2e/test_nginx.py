@@ -22,6 +22,7 @@ from tests.e2e.test_haproxy import (
     streams_what_was_heard,
     times_of_passing,
 )
+from tests.support.http import http_client
 from tests.support.waiting import wait_until
 
 pytestmark = [
@@ -108,7 +109,7 @@ async def test_readers_behind_nginx_outlive_the_stop_of_a_replica_and_the_kill_o
 
 
 def client(port: int) -> httpx.AsyncClient:
-    return httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=40, trust_env=False)
+    return http_client(f"http://127.0.0.1:{port}", timeout=40)
 
 
 async def started(*kinds: Answer) -> list[Replica]:

@@ -22,6 +22,7 @@ from tests.e2e.crowd import Crowd, following_crowd, histogram
 from tests.e2e.haproxy import HAPROXY, Proxy, run_haproxy
 from tests.e2e.product import Product, product
 from tests.e2e.reader import assert_whole
+from tests.support.http import http_client
 from tests.support.waiting import wait_until
 
 READERS = int(os.environ.get("REPRISE_ROLLING_READERS", "60"))
@@ -106,7 +107,7 @@ async def asking(proxy: Proxy) -> AsyncGenerator[list[int]]:
             statuses.extend((created.status_code, looked_up.status_code))
             await asyncio.sleep(0.01)
 
-    async with httpx.AsyncClient(base_url=proxy.url, timeout=60, trust_env=False) as http:
+    async with http_client(proxy.url, timeout=60) as http:
         task = asyncio.create_task(keep_asking(http), name="keep asking")
         try:
             yield statuses

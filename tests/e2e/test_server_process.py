@@ -10,10 +10,10 @@ from importlib.metadata import version
 from pathlib import Path
 from time import monotonic
 
-import httpx
 import pytest
 
 from tests.e2e.dev_run import REPRISE, environment, reprise
+from tests.support.http import http_client
 from tests.support.ports import unused_port
 from tests.support.redis_server import RedisServer
 
@@ -56,7 +56,7 @@ async def test_a_wish_to_stop_ends_open_streams_and_exits_with_0(
     settings = {"REPRISE_REDIS_URL": redis_url, "REPRISE_DRAIN_SECONDS": "2"}
     async with (
         server(tmp_path, settings=settings) as (process, url),
-        httpx.AsyncClient(base_url=url, timeout=30) as http,
+        http_client(url, timeout=30) as http,
     ):
         headers = {"accept": "text/event-stream"}
         async with http.stream("GET", "/stream/system", headers=headers) as response:
@@ -132,7 +132,7 @@ async def test_a_server_that_is_told_to_stop_while_redis_is_frozen_ends_without_
         settings = {"REPRISE_REDIS_URL": redis.url, "REPRISE_DRAIN_SECONDS": "1"}
         async with (
             server(tmp_path, settings=settings) as (process, url),
-            httpx.AsyncClient(base_url=url, timeout=30) as http,
+            http_client(url, timeout=30) as http,
         ):
             async with http.stream("GET", "/stream/system", headers={"accept": "text/event-stream"}) as stream:
                 chunks = stream.aiter_text()
@@ -166,7 +166,7 @@ async def until_said(process: asyncio.subprocess.Process, words: str) -> None:
 async def test_a_server_starts_without_redis_and_says_so(tmp_path: Path):
     settings = {"REPRISE_REDIS_URL": f"redis://127.0.0.1:{unused_port()}/0"}
     async with server(tmp_path, settings=settings) as (process, url):
-        async with httpx.AsyncClient(base_url=url, timeout=30) as http:
+        async with http_client(url, timeout=30) as http:
             assert (await http.get("/health/live")).status_code == 200
             assert (await http.get("/health/ready")).status_code == 503
         process.terminate()

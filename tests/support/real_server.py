@@ -17,6 +17,7 @@ from server.fanout import Hub
 from server.listening import listen
 from server.serving import DrainingServer
 from server.settings import ServerSettings
+from tests.support.http import http_client
 from tests.support.waiting import wait_until
 
 
@@ -51,7 +52,7 @@ async def real_server(
     (listener,) = listen("127.0.0.1", 0, stall_seconds=found.stall_seconds)
     port = listener.getsockname()[1]
     serving = asyncio.create_task(server.serve(sockets=[listener]), name="uvicorn")
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+    async with http_client(f"http://127.0.0.1:{port}", timeout=30) as client:
 
         async def is_ready() -> bool:
             return server.started and (await client.get("/health/ready")).status_code == 200
