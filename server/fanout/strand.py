@@ -281,6 +281,8 @@ class Strand:
 
     def _accept(self, block: Block) -> bytes:
         self._is_unsure = False
+        if not block.is_whole:
+            self._seen = -1  # the window holds more, also where nothing of this is for the reader
         self.cursor = block.cursor
         self.is_ended = self.tail.window.is_ended and block.is_whole
         return block.body if self._is_plain else self._for_reader(block)
@@ -309,6 +311,8 @@ class Strand:
         if verdict.state in {State.LOST, State.GONE}:
             return self._lose(verdict)
         self._lost_since = None
+        if verdict.state is State.MORE:
+            self._seen = -1  # the log holds more, also where nothing of this is for the reader
         events = look.body if self._is_plain else self._for_reader(look)
         return told + events if told else events
 

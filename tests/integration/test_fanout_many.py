@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from server.fanout import Manner, Start
+from server.fanout import subscription as subscriptions
 from server.fanout.framed import shown_types
 from server.fanout.frames import HEARTBEAT_COMMENT
 from server.streams.connections import execute
@@ -297,3 +298,17 @@ async def test_a_gap_is_told_whatever_the_filter(hand: Hand, side: LiveSide):
     reader = await side.read("a", manner=TOKENS)
     await reader.until("gap")
     assert reader.types[:2] == ["gap", "position"]
+
+
+async def test_a_page_without_a_wanted_event_does_not_keep_a_filtered_reader_waiting_for_the_next(
+    hand: Hand, redis_url: str, keys: Keys, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(subscriptions, "_PASSED_OVER_SECONDS", 600.0)
+    async with live_side(redis_url, keys, sweep_seconds=600.0, heartbeat_seconds=3600.0, window_bytes=2000) as side:
+        for first in (0, 500, 1000):
+            await hand.publish("chat", numbered(first, first + 499), token=str(first))
+        await hand.publish("chat", [Draft("token", "x")], token="last")
+        await has(await side.read("chat"), 1501)
+        filtered = await side.read("chat", manner=Manner(types=shown_types(["token"])))
+        await has(filtered, 1)
+        assert filtered.types == ["position", "token"]
