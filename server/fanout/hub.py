@@ -19,6 +19,7 @@ from server.fanout.continuity import State
 from server.fanout.delivery import Delivery
 from server.fanout.farewell import send_away
 from server.fanout.life import LifeWatch
+from server.fanout.past import past_behind
 from server.fanout.start import USUAL, Manner, Pace, Start, first_cursor
 from server.fanout.strand import Strand
 from server.fanout.subscription import Subscription
@@ -292,7 +293,8 @@ class Hub:
         tail = watch.tail
         from_end = starts_at_end(tail.stream)
         cursor = await first_cursor(tail, start, starts_at_end=from_end, is_live=self._is_live(tail))
-        if self._is_live(tail) and tail.block_after(cursor) is not None:
+        block = tail.block_after(cursor) if self._is_live(tail) else None
+        if block is not None and not (start.is_compact and block.frames):
             # The stream is watched, goes on, and the window knows the cursor: the log could say no more.
             return Strand(tail, cursor=cursor, first=None, lease_seconds=self._pace.lease, home=watch)
         look = await tail.looked(cursor)
@@ -303,7 +305,10 @@ class Hub:
             look = await tail.looked(cursor)
         if look.verdict.state is State.GONE and (is_patient or start.cursor is None):
             raise Unknown(f"There is no stream {tail.stream!r}: no such task, or it was deleted and has expired.")
-        return Strand(tail, cursor=cursor, first=look, lease_seconds=self._pace.lease, home=watch)
+        past = await past_behind(tail, cursor) if start.is_compact and look.verdict.events else None
+        if past is not None:
+            look = await past.looked(cursor)
+        return Strand(tail, cursor=cursor, first=look, lease_seconds=self._pace.lease, home=watch, past=past)
 
     def _is_live(self, tail: Tail) -> bool:
         """Whether the window tells what becomes of the stream, which has not ended."""

@@ -28,6 +28,8 @@ class Start:
     since_ms: int | None = None
     #: Whether superseded attempts are shown as well.
     all_attempts: bool = False
+    #: Whether what is there already is shown compacted.
+    is_compact: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,8 @@ A strand holds a cursor, and no event. It is always in one of four states:
 1. `deliverable` gives what lies behind the cursor as one block. It never waits: where the log has to be read, it says
    so, and `begin_look` has the subscription called when the answer is there.
 2. The tail's window is asked first. A cursor outside it looks in the log; so does one at the window's top while the
-   tail is behind. What the log says is obeyed as `continuity` judged it.
+   tail is behind. What the log says is obeyed as `continuity` judged it. A reader that has its past compacted (`past`)
+   looks there instead, until it has it all.
 3. `version` is read before a look. If the tail has changed meanwhile, the strand is served again before it rests:
    otherwise the ring that came during the look would wake it never.
 4. The cursor is what the reader *has been sent*, also of what a filter left out. So whatever is sent of another stream
@@ -31,6 +32,7 @@ from server.fanout.frames import attempt_frame, gap_frame, position_frame, stall
 from server.fanout.life import Silence
 from server.fanout.looks import Look
 from server.fanout.outlet import Outlet
+from server.fanout.past import Past
 from server.fanout.tail import Tail
 from server.fanout.window import Block
 from server.streams.errors import LogUnavailable
@@ -93,6 +95,7 @@ class Strand:
         "_lease",
         "_looking",
         "_lost_since",
+        "_past",
         "_place",
         "_placed",
         "_reader",
@@ -105,7 +108,14 @@ class Strand:
     )
 
     def __init__(
-        self, tail: Tail, *, cursor: EventId, first: Look | None, lease_seconds: float, home: Home | None = None
+        self,
+        tail: Tail,
+        *,
+        cursor: EventId,
+        first: Look | None,
+        lease_seconds: float,
+        home: Home | None = None,
+        past: Past | None = None,
     ) -> None:
         """`first` is the look that decided whether there is anything to stream; used instead of a second one."""
         self.tail = tail
@@ -113,6 +123,8 @@ class Strand:
         self.cursor = cursor
         self.is_ended = False
         self._first = first
+        #: Where a compacting reader looks, and not in the window, until it has what was there when it came.
+        self._past = past
         self._lease = lease_seconds
         self._home = home
         self._reader: Reader
@@ -234,6 +246,8 @@ class Strand:
         if self._first is not None:
             look, self._first = self._first, None
             return self._obey(look)
+        if self._past is not None:
+            return None
         block = self.tail.block_after(self.cursor)
         if block is None or (self.tail.is_behind and not block.frames):
             return None
@@ -243,7 +257,7 @@ class Strand:
     def begin_look(self) -> None:
         """Read the log behind the cursor. The subscription is called when that is done, if it takes any time."""
         self._seen = self.tail.version
-        found = self.tail.look(self.cursor)
+        found = (self._past or self.tail).look(self.cursor)
         if isinstance(found, Look):
             self._first = found
             return
@@ -304,9 +318,11 @@ class Strand:
             self.cursor = verdict.events[-1].id
         elif verdict.gap and verdict.gap.resumed_at:
             self.cursor = verdict.gap.resumed_at.before()
+        if self._past is not None and self._past.is_over(self.cursor, verdict.state):
+            self._past = None
         self.is_ended = verdict.state is State.ENDED
         self._is_unsure = verdict.state in {State.LOST, State.GONE} or (
-            verdict.state is State.WAIT and self.tail.window.after(self.cursor) is None
+            verdict.state is State.WAIT and (self._past is not None or self.tail.window.after(self.cursor) is None)
         )
         if verdict.state in {State.LOST, State.GONE}:
             return self._lose(verdict)
@@ -335,7 +351,7 @@ class Strand:
         self.is_ended = verdict.state is State.GONE
         if verdict.rewind is not None:
             self.cursor = verdict.rewind
-            self._lost_since = None
+            self._lost_since = self._past = None
             told += self.position()
         return told
 

@@ -183,6 +183,13 @@ class Tail:
         snapshot = await self._log.read(self.stream)
         return snapshot.last_id or ORIGIN
 
+    async def newest(self, after: EventId, *, before: EventId | None, limit: int) -> Snapshot:
+        """The newest events of the log between two ids, newest first, with their marks. Raises `LogUnavailable`."""
+        last = before.before() if before else None
+        return await self._log.read(
+            self.stream, first=after.next(), last=last, limit=limit, backwards=True, with_marks=True
+        )
+
     async def find(self, search: Search) -> EventId:
         """The cursor that a search in the log finds. Raises `LogUnavailable`."""
         return await self._log.find(self.stream, search)
@@ -217,17 +224,14 @@ class Tail:
 
     async def _look(self, cursor: EventId) -> Look:
         rings, falls = self._rings, self._falls
-        snapshot = await self._read(cursor)
+        snapshot = await self.read(cursor)
         top = self.window.top
         if snapshot.record:
             self._note_life(snapshot.record, snapshot.now_ms)
             self.ends_unfollowed = snapshot.record.ends_unfollowed
-        if self.is_task and snapshot.record is None and snapshot.last_id is None:
-            return Look(Verdict(State.GONE, gap=Gap(cursor if cursor != ORIGIN else None, None, None)))
-        if self._is_standing_view and snapshot.record:
-            verdict = judge_standing(cursor, self.standing, snapshot)
-        else:
-            verdict = judge_log(cursor, snapshot)
+        verdict = self.judge(cursor, snapshot)
+        if verdict.state is State.GONE:
+            return Look(verdict)
         look = Look(verdict, frames=[event_frame(event) for event in verdict.events])
         if self._rings == rings:
             self._drop_what_went_back(snapshot)
@@ -256,10 +260,18 @@ class Tail:
         if self.life.note(sign, now=now, may_judge=is_known):
             self.wake()
 
-    async def _read(self, cursor: EventId) -> Snapshot:
+    def judge(self, cursor: EventId, snapshot: Snapshot) -> Verdict:
+        """What a reader at the cursor may conclude from what `read` has found there, before anything is awaited."""
+        if self.is_task and snapshot.record is None and snapshot.last_id is None:
+            return Verdict(State.GONE, gap=Gap(cursor if cursor != ORIGIN else None, None, None))
+        if self._is_standing_view and snapshot.record:
+            return judge_standing(cursor, self.standing, snapshot)
+        return judge_log(cursor, snapshot)
+
+    async def read(self, cursor: EventId, *, with_marks: bool = False) -> Snapshot:
         """A page from the cursor on; for a standing view from the next standing event on, within its stretch."""
         if not self._is_standing_view:
-            return await self._log.read(self.stream, first=cursor, limit=_page_limit(cursor))
+            return await self._log.read(self.stream, first=cursor, limit=_page_limit(cursor), with_marks=with_marks)
         at = cursor
         while True:
             standing = self.standing
@@ -270,6 +282,7 @@ class Tail:
                 first=first or ORIGIN,
                 last=stretch.last if stretch else None,
                 limit=_page_limit(first) if first else 0,
+                with_marks=with_marks,
             )
             if self.standing is not standing:
                 at = cursor  # another look has adopted a newer chain, which this page was not chosen by

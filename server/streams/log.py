@@ -69,13 +69,16 @@ class Log:
         last: EventId | None = None,
         limit: int = 0,
         backwards: bool = False,
+        with_marks: bool = False,
     ) -> Snapshot:
         """Look at a stream: up to `limit` events from `first` on, `first` included. Raises `LogUnavailable`.
 
         `limit=0` looks at the bounds and the record only: Redis takes COUNT 0 for "none" in XRANGE. `backwards`: from
-        `last` on, `last` included, newest first.
+        `last` on, `last` included, newest first. `with_marks`: also what compaction needs.
         """
-        call = calls.read(self.keys, stream, first=first, last=last, limit=limit, backwards=backwards)
+        call = calls.read(
+            self.keys, stream, first=first, last=last, limit=limit, backwards=backwards, with_marks=with_marks
+        )
         return await run(self._client, call)
 
     async def find(self, stream: str, search: Search) -> EventId:

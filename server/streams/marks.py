@@ -8,12 +8,13 @@ else continues without a mark: every task emits those.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
 from server.streams.errors import InvalidInput
 from server.streams.event import Draft, check_text, draft
+from server.streams.ids import EventId, decode_event_id
 
 #: Somebody's id, a path or a name fits; one is kept with each event.
 LONGEST_KEY: Final = 128
@@ -64,3 +65,9 @@ def mark_of(fields: Mapping[bytes, bytes]) -> Mark | None:
         text = key.decode(errors="replace")
         return Mark(KEY_FIELD, text) if 0 < len(text) <= LONGEST_KEY else None
     return Mark(APPEND_FIELD, member.decode(errors="replace")) if member else None
+
+
+def marks_of(rows: Iterable[tuple[bytes, Sequence[bytes]]]) -> dict[EventId, Mark]:
+    """The marks of those entries of an XRANGE reply in RESP2 shape that have one."""
+    found = ((raw_id, mark_of(dict(zip(fields[::2], fields[1::2], strict=True)))) for raw_id, fields in rows)
+    return {decode_event_id(raw_id): mark for raw_id, mark in found if mark is not None}

@@ -65,7 +65,13 @@ def start_of_parameters(request: AnyRequest) -> Start:
     at, last, since_ms = _place(request), _last(request), _since(request)
     if sum(each is not None for each in (at, last, since_ms)) > 1:
         raise Problem(400, "'from', 'last' and 'since' each name a place to begin at. Use one of them.")
-    return Start(at=at, last=last, since_ms=since_ms, all_attempts=_flag(request, "attempts", "all"))
+    return Start(
+        at=at,
+        last=last,
+        since_ms=since_ms,
+        all_attempts=_flag(request, "attempts", "all"),
+        is_compact=_flag(request, "compact", "true"),
+    )
 
 
 def manner_of(request: AnyRequest) -> Manner:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from server.streams.calls.script import Call, script
 from server.streams.event import Event, decode_entries
 from server.streams.ids import ORIGIN, EventId, decode_event_id
 from server.streams.keys import Keys
+from server.streams.marks import Mark, marks_of
 from server.streams.names import task_of_stream
 from server.streams.records import StreamRecord
 
@@ -34,10 +35,19 @@ class Snapshot:
     is_whole: bool = True
     #: Whether the stream, not a task's, was deleted and a marker tells so.
     is_deleted: bool = False
+    #: Marks of the events that have one, if they were asked for.
+    marks: Mapping[EventId, Mark] = field(default_factory=dict[EventId, Mark])
 
 
 def read(
-    keys: Keys, stream: str, *, first: EventId, last: EventId | None, limit: int, backwards: bool = False
+    keys: Keys,
+    stream: str,
+    *,
+    first: EventId,
+    last: EventId | None,
+    limit: int,
+    backwards: bool = False,
+    with_marks: bool = False,
 ) -> Call[Snapshot]:
     """Read up to `limit` events from `first` on, `first` included, up to `last`; fewer, about 1 MiB, of large ones.
 
@@ -55,6 +65,7 @@ def read(
             decode_event_id(deleted),
             whole == b"1",
             gone == b"1",
+            marks_of(rows) if with_marks else {},
         )
 
     task_id = task_of_stream(stream)
