@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.chaos.checker import Followed, Judge, Judgement, Outcome
+from tests.chaos.checker import Judge, Judgement
 from tests.chaos.chronicle import Chronicle
 from tests.chaos.follower import ORIGIN, Follower, Id
 from tests.chaos.keys import log_key, slot_of
+from tests.chaos.outcome import Followed, Outcome
 from tests.chaos.plan import TaskPlan
 from tests.chaos.sse import Message
 from tests.chaos.truth import Script, result
