@@ -26,6 +26,8 @@ _AFTERGLOW_SECONDS = 3.0
 #: Workers try again after up to so long once Redis is back. (Servers wait for them, but with leases as short as ours
 #: not for as long.)
 _BACK_SECONDS = 4.0
+#: In a lease: docs/protocol.md, "Claims, leases, ends".
+_RENEWALS = 5
 
 
 @dataclass(frozen=True)
@@ -171,10 +173,21 @@ class Judge:
         losses = [loss for loss in losses if loss.began <= reader.at]
         if not losses:
             self._blame("stranded", "It was answered 404, although Redis lost nothing.", outcome, reader)
+        elif outcome.status and self._came_first(reader, losses):
+            self._found.excuse("404 to a reader without a cursor, before a worker could write the task back")
         elif outcome.status and not any(self._was_hindered(outcome, loss, reader.at) for loss in losses):
             self._blame("stranded", "It was answered 404, but the task lives on.", outcome, reader)
         elif outcome.status:
             self._found.excuse("404 for a task that was written back later, by a worker that was struck")
+
+    def _came_first(self, reader: Followed, losses: Sequence[Incident]) -> bool:
+        """Whether it knew nothing of the task yet, and asked before its worker noticed the loss, by a renewal.
+
+        Servers wait for those only who come with a cursor: docs/decisions/0003-a-loss-is-told-after-one-lease.md.
+        """
+        noticed = self._lease_seconds / _RENEWALS + SLACK_SECONDS
+        is_new = not reader.follower.at_since
+        return is_new and any(reader.at - loss.lost_last <= noticed for loss in losses)
 
     def _was_hindered(self, outcome: Outcome, loss: Incident, at: float) -> bool:
         """Whether the worker could not write the task back in time: it was struck, or Redis had been away."""
