@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-JOBS ?= 4
+JOBS ?= 5
 REPRISE_MODEL_SCHEDULES ?= 5000
 
 .DEFAULT_GOAL := help

@@ -2,7 +2,7 @@
 
 Pure, and independent of the product's code: it imports nothing of it. What it holds against the product:
 
-* every reader's events are exact and contiguous, or each hole was announced and was real (`follower`);
+* every reader's events are exact and contiguous, or each hole was announced (`follower`) and was real (`holes`);
 * every task ends exactly once, and every reader of it learns the same end;
 * nobody is left behind: an EventSource is answered 200 or 204, and at last the end.
 
@@ -12,12 +12,13 @@ only worker that could have written it back.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from tests.chaos.chronicle import SLACK_SECONDS, Chronicle, Incident
-from tests.chaos.follower import TERMINAL, Follower, Gap, Id, Violation
-from tests.chaos.plan import TaskPlan
+from tests.chaos.follower import TERMINAL, Violation
+from tests.chaos.holes import Holes
+from tests.chaos.outcome import Followed, Outcome
 
 _STATUS = {"complete": "completed", "error": "failed", "cancelled": "cancelled"}
 #: A worker stays so long after the end of a task, to write it back: see docs/protocol.md.
@@ -25,40 +26,8 @@ _AFTERGLOW_SECONDS = 3.0
 #: Workers try again after up to so long once Redis is back. (Servers wait for them, but with leases as short as ours
 #: not for as long.)
 _BACK_SECONDS = 4.0
-
-
-@dataclass
-class Followed:
-    """One reader at the end of the run."""
-
-    follower: Follower
-    #: `closed`, a status, or empty if it still waits.
-    outcome: str
-    connections: int
-    #: When it ended.
-    at: float
-
-
-@dataclass
-class Outcome:
-    """All that is left of one task."""
-
-    plan: TaskPlan
-    task_id: str
-    #: When it was accepted, and when its cancellation was.
-    started_at: float
-    cancelled_at: float | None
-    #: Status, last id and attempt by its record; empty status if it is unknown.
-    status: str
-    last_id: Id
-    attempt: int
-    #: Id and type of each entry of its log.
-    log: list[tuple[Id, str]]
-    readers: list[Followed]
-
-    @property
-    def name(self) -> str:
-        return f"task {self.plan.number} ({self.task_id})"
+#: In a lease: docs/protocol.md, "Claims, leases, ends".
+_RENEWALS = 5
 
 
 @dataclass(frozen=True)
@@ -185,8 +154,7 @@ class Judge:
             self._found.offences.append(
                 Offence(violation, f"{outcome.name}, {follower.name}", tuple(follower.transcript))
             )
-        for gap in follower.gaps:
-            self._gap(outcome, reader, gap)
+        self._gaps(outcome, reader)
         if reader.outcome in {"closed", "204"}:
             if not follower.endings:
                 self._blame("stranded", "It was told 204, but never the end.", outcome, reader)
@@ -205,10 +173,21 @@ class Judge:
         losses = [loss for loss in losses if loss.began <= reader.at]
         if not losses:
             self._blame("stranded", "It was answered 404, although Redis lost nothing.", outcome, reader)
+        elif outcome.status and self._came_first(reader, losses):
+            self._found.excuse("404 to a reader without a cursor, before a worker could write the task back")
         elif outcome.status and not any(self._was_hindered(outcome, loss, reader.at) for loss in losses):
             self._blame("stranded", "It was answered 404, but the task lives on.", outcome, reader)
         elif outcome.status:
             self._found.excuse("404 for a task that was written back later, by a worker that was struck")
+
+    def _came_first(self, reader: Followed, losses: Sequence[Incident]) -> bool:
+        """Whether it knew nothing of the task yet, and asked before its worker noticed the loss, by a renewal.
+
+        Servers wait for those only who come with a cursor: docs/decisions/0003-a-loss-is-told-after-one-lease.md.
+        """
+        noticed = self._lease_seconds / _RENEWALS + SLACK_SECONDS
+        is_new = not reader.follower.at_since
+        return is_new and any(reader.at - loss.lost_last <= noticed for loss in losses)
 
     def _was_hindered(self, outcome: Outcome, loss: Incident, at: float) -> bool:
         """Whether the worker could not write the task back in time: it was struck, or Redis had been away."""
@@ -218,27 +197,15 @@ class Judge:
         pids = {each.follower.writer for each in outcome.readers}
         return any(self._chronicle.was_struck(pid, loss.began - 2 * self._lease_seconds, at) for pid in pids)
 
-    def _gap(self, outcome: Outcome, reader: Followed, gap: Gap) -> None:
-        self._found.announced += 1
-        self._found.missing += gap.missing or 0
-        self._found.needless += not gap.missing
-        losses = self._chronicle.losses(outcome.task_id, outcome.started_at)
-        was_lost = any(loss.began <= gap.at + SLACK_SECONDS for loss in losses)
-        # What earlier attempts left counts too, until it is trimmed.
-        is_trimmed = outcome.plan.script.events * max(1, outcome.attempt) > self._max_events // 2
-        if not was_lost and not is_trimmed:
-            self._blame("gap", f"A gap was told after {gap.requested}, but nothing was lost.", outcome, reader)
-        held = list(self._held(outcome, gap))
-        if held and not was_lost:
-            self._blame("gap", f"A gap was told, but the log has {held[0]} and {len(held) - 1} more.", outcome, reader)
-
-    def _held(self, outcome: Outcome, gap: Gap) -> Iterator[Id]:
-        """What the log has, at last, of what was told to be missing."""
-        if gap.resumed_at is None:
-            return
-        for event_id, _ in outcome.log:
-            if gap.requested < event_id < gap.resumed_at and event_id.generation == gap.resumed_at.generation:
-                yield event_id
+    def _gaps(self, outcome: Outcome, reader: Followed) -> None:
+        gaps = reader.follower.gaps
+        self._found.announced += len(gaps)
+        self._found.missing += sum(gap.missing or 0 for gap in gaps)
+        self._found.needless += sum(not gap.missing for gap in gaps)
+        came_back_within = self._lease_seconds + _AFTERGLOW_SECONDS + SLACK_SECONDS
+        holes = Holes(self._chronicle, outcome, max_events=self._max_events, came_back_within=came_back_within)
+        for says in holes.unreal(gaps):
+            self._blame("gap", says, outcome, reader)
 
     def _blame(self, kind: str, says: str, outcome: Outcome, reader: Followed | None = None) -> None:
         who = outcome.name if reader is None else f"{outcome.name}, {reader.follower.name}"

@@ -27,8 +27,8 @@ class Incident:
     healed: float | None = None
     #: From when on Redis lost what it had; None if it lost nothing.
     lost_since: float | None = None
-    #: Until when it took what is lost; None if that ended when it began. A master that was replaced and does not know
-    #: goes on taking what nobody will have.
+    #: Until when it took what is lost; None if that ended when it began. A command may be late, and a master that was
+    #: replaced and does not know goes on taking what nobody will have.
     lost_until: float | None = None
     #: The task whose log was deleted; None if it struck everything.
     task_id: str | None = None
@@ -39,12 +39,18 @@ class Incident:
     def overlaps(self, begin: float, end: float) -> bool:
         return self.began <= end and (self.healed is None or self.healed >= begin)
 
+    @property
+    def lost_last(self) -> float:
+        """What was written later, it took not."""
+        return self.began if self.lost_until is None else self.lost_until
+
     def lost(self, task_id: str, since: float) -> bool:
         """Whether it may have taken something of this task away, which is as old as `since`."""
         if self.lost_since is None or self.task_id not in {None, task_id}:
             return False
-        last = self.began if self.lost_until is None else self.lost_until
-        return last >= since - SLACK_SECONDS and (self.slots is None or slot_of(log_key(task_id)) in self.slots)
+        return self.lost_last >= since - SLACK_SECONDS and (
+            self.slots is None or slot_of(log_key(task_id)) in self.slots
+        )
 
 
 @dataclass
@@ -54,6 +60,8 @@ class Chronicle:
     failovers: list[Incident] = field(default_factory=list[Incident])
     #: Worker by process id.
     workers: dict[int, str] = field(default_factory=dict[int, str])
+    #: The time of day, by which generations are named, when the run's clock was at 0; seconds since epoch.
+    epoch: float = 0.0
 
     def add(self, kind: str, target: str, at: float) -> Incident:
         found = Incident(kind, target, at)
@@ -93,5 +101,4 @@ class Chronicle:
     @staticmethod
     def _reaches(loss: Incident, at: float) -> bool:
         since = loss.lost_since
-        last = loss.began if loss.lost_until is None else loss.lost_until
-        return since is not None and since - SLACK_SECONDS <= at <= last + SLACK_SECONDS
+        return since is not None and since - SLACK_SECONDS <= at <= loss.lost_last + SLACK_SECONDS

@@ -64,6 +64,8 @@ class Gap:
     at: float
     requested: Id
     resumed_at: Id | None
+    #: When the reader came to where it was.
+    cursor_at: float
     #: How many numbered events were missing, once that was known; None if an attempt made all of it void.
     missing: int | None = None
 
@@ -93,6 +95,8 @@ class Follower:
     transcript: deque[str] = field(default_factory=lambda: deque[str](maxlen=_TRANSCRIPT_LINES))
     #: The newest id, of an event or a position.
     at: Id = ORIGIN
+    #: When it came.
+    at_since: float = 0.0
     #: The number that has to come next; None after a gap.
     _next: int | None = 0
     #: No number below may come: it was shown, and stands.
@@ -153,7 +157,7 @@ class Follower:
         resumed_at = parse_id(data["resumed_at"]) if data["resumed_at"] else None
         if requested != self.at:
             self._blame("gap", f"A gap was told after {requested}, but the reader was at {self.at}.")
-        self.gaps.append(Gap(self.clock(), requested, resumed_at))
+        self.gaps.append(Gap(self.clock(), requested, resumed_at, self.at_since))
         self._unexplained = ""
         self._is_open = self._lacks = True
         if self._next is not None:
@@ -167,7 +171,7 @@ class Follower:
             self._take_back(position)
         elif position > self.at and not self._is_open:
             self._blame("hole", f"A position went on from {self.at} to {position} without a gap.")
-        self.at = position
+        self.at, self.at_since = position, self.clock()
 
     def _take_back(self, position: Id) -> None:
         self._kept = {event_id: number for event_id, number in self._kept.items() if event_id <= position}
@@ -206,7 +210,7 @@ class Follower:
         if silence > self.longest_silence:
             self.longest_silence, self.silent_until = silence, now
         self._told_at = now
-        last, self.at = self.at, event_id
+        last, self.at, self.at_since = self.at, event_id, now
         opens = event_id.sequence == 0 and event_id.generation > last.generation
         opens = opens and (message.type == "attempt" or message.type in TERMINAL)
         is_next = event_id == Id(last.generation, last.sequence + 1) and last != ORIGIN

@@ -15,10 +15,10 @@ from typing import Any, Final
 
 import httpx
 
-from tests.chaos.checker import Followed, Outcome
 from tests.chaos.follower import ORIGIN, Follower, Id, Violation, parse_id
 from tests.chaos.installation import HEARTBEAT_SECONDS, Installation
 from tests.chaos.keys import log_key
+from tests.chaos.outcome import Followed, Outcome
 from tests.chaos.plan import Plan, ReaderPlan, TaskPlan
 from tests.chaos.reader import Reader
 from tests.support.http import http_client

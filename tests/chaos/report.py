@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from tests.chaos.checker import Judgement, Offence, Outcome
+from tests.chaos.checker import Judgement, Offence
+from tests.chaos.outcome import Outcome
 
 #: So many offenders are shown with all they saw; the others in one line each.
 _SHOWN = 5

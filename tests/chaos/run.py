@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from time import monotonic
+from time import monotonic, time
 
 from tests.chaos.checker import Judge, Offence
 from tests.chaos.chronicle import Chronicle
@@ -71,7 +71,7 @@ async def _run(plan: Plan, installation: Installation, replay: str, on_progress:
     def clock() -> float:
         return monotonic() - begun
 
-    chronicle = Chronicle()
+    chronicle = Chronicle(epoch=time() - clock())
     load = Load(plan, installation, clock=clock)
     striker = Striker(installation, chronicle, clock=clock, running=load.running)
     telling = asyncio.create_task(_tell(plan, load, chronicle, clock, on_progress), name="progress")

@@ -123,6 +123,7 @@ class Striker:
             incident.lost_since = 0.0
             with suppress(OSError, RuntimeError):  # it is away, or loads its data
                 await self._installation.topology.flush()
+            incident.lost_until = self._clock()
         elif how == "pause":
             node.pause()
             try:
@@ -152,6 +153,7 @@ class Striker:
         if not was_smooth:
             # A node was struck while keys were on two: whichever replaced it may have been behind.
             incident.lost_since, incident.slots = incident.began, frozenset({slot_of(key)})
+            incident.lost_until = self._clock()
 
     async def _delete_log(self, strike: Strike, incident: Incident) -> None:
         running = self._running()
@@ -161,3 +163,4 @@ class Striker:
             key = log_key(incident.task_id)
             with suppress(OSError, RuntimeError):
                 await self._installation.topology.command(key, "DEL", key)
+            incident.lost_until = self._clock()

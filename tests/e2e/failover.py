@@ -18,12 +18,12 @@ from dataclasses import dataclass, field
 from tests.e2e.product import Product
 from tests.e2e.reader import Reader, following
 
-TASKS = int(os.environ.get("REPRISE_FAILOVER_TASKS", "12"))
+TASKS = int(os.environ.get("REPRISE_FAILOVER_TASKS", "6"))
 #: Two readers for each task of a small crowd, one for each of a large one.
 _READERS_OF_EACH = 2 if TASKS < 100 else 1
 #: At most 1,000 events a second: what 2 cores carry with room for a failover.
 INTERVAL_MS = max(20, TASKS)
-EVENTS = 500 if TASKS < 100 else 200
+EVENTS = 400 if TASKS < 100 else 200
 _PATIENCE_SECONDS = 120.0 if TASKS < 100 else 300.0
 
 

@@ -1,18 +1,32 @@
-"""What integration tests share: a hand in the log, a played worker, a server's application."""
+"""What integration tests share: several Redis at once, a hand in the log, a played worker, a server's application."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 from server.streams.connections import AsyncClient
 from server.streams.keys import Keys
+from tests.support.cluster import Cluster, clustered
 from tests.support.log_hand import Hand
 from tests.support.played_worker import COUNTDOWN, FREE, STEPS, PlayedWorker
+from tests.support.replicated import Replicated
 from tests.support.waiting import wait_until
 from tests.support.web import Web, serving
+
+
+@pytest.fixture
+async def cluster() -> AsyncIterator[Cluster]:
+    async with clustered() as found:
+        yield found
+
+
+@pytest.fixture
+def pair() -> Iterator[Replicated]:
+    with Replicated() as found:
+        yield found
 
 
 @pytest.fixture

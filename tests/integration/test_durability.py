@@ -42,12 +42,6 @@ def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def pair() -> Iterator[Replicated]:
-    with Replicated() as found:
-        yield found
-
-
-@pytest.fixture
 async def client(pair: Replicated) -> AsyncIterator[AsyncClient]:
     found = connect(pair.url, name="test")
     yield found

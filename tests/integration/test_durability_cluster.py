@@ -21,19 +21,13 @@ from server.streams.shared_writer import SharedWriter
 from server.streams.suitability import examine
 from server.streams.tasks import TaskStore
 from server.streams.topology.slots import slot_of
-from tests.support.cluster import Cluster, clustered
+from tests.support.cluster import Cluster
 from tests.support.log_hand import LIFETIMES, Hand
 from tests.support.redis_node import RedisNode
 from tests.support.replicated import in_vain
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(180)
-
-
-@pytest.fixture
-async def cluster() -> AsyncIterator[Cluster]:
-    async with clustered() as found:
-        yield found
 
 
 @pytest.fixture

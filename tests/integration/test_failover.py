@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -26,12 +26,6 @@ from workers import open_stream
 LOST = 50
 EVENTS = 100
 INTERVAL_MS = 5
-
-
-@pytest.fixture
-def pair() -> Iterator[Replicated]:
-    with Replicated() as found:
-        yield found
 
 
 @asynccontextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 
 import pytest
 
@@ -41,12 +40,6 @@ async def test_so_does_one_that_a_thread_writes(hand: Hand, redis_url: str):
 
     await asyncio.to_thread(write)
     assert BUDGET / 4 < await kept(hand.client) < MOST
-
-
-@pytest.fixture
-def pair() -> Iterator[Replicated]:
-    with Replicated() as found:
-        yield found
 
 
 async def test_what_was_flushed_has_a_replica_if_that_is_asked_for_and_other_streams_do_not_wait(pair: Replicated):

@@ -28,7 +28,7 @@ from server.streams.topology.address import Host, parse_address
 from server.streams.topology.cluster import ClusterClient
 from server.streams.topology.cluster_sync import SyncClusterClient
 from server.streams.topology.slots import slot_of
-from tests.support.cluster import Cluster, clustered
+from tests.support.cluster import Cluster
 from tests.support.ears import listening, until_it_rings
 from tests.support.waiting import wait_until
 from tests.support.working import Bench, working
@@ -37,12 +37,6 @@ pytestmark = pytest.mark.timeout(400)
 
 #: Keys of every node.
 NAMES = [f"key{number}" for number in range(30)]
-
-
-@pytest.fixture
-async def cluster() -> AsyncIterator[Cluster]:
-    async with clustered() as found:
-        yield found
 
 
 @pytest.fixture

@@ -15,19 +15,13 @@ from server.streams.keys import Keys
 from server.streams.log import Log
 from server.streams.names import task_stream
 from server.streams.topology.slots import slot_of
-from tests.support.cluster import Cluster, clustered
+from tests.support.cluster import Cluster
 from tests.support.ears import listening
 from tests.support.log_hand import LIFETIMES, Hand
 from tests.support.redis_node import RedisNode
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(120)
-
-
-@pytest.fixture
-async def cluster() -> AsyncIterator[Cluster]:
-    async with clustered() as found:
-        yield found
 
 
 @pytest.fixture

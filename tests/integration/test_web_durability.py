@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -13,12 +13,6 @@ from tests.support.event_reader import reading
 from tests.support.played_worker import COUNTDOWN, FREE, PlayedWorker
 from tests.support.replicated import Replicated, in_vain
 from tests.support.web import Web, serving
-
-
-@pytest.fixture
-def pair() -> Iterator[Replicated]:
-    with Replicated() as found:
-        yield found
 
 
 @pytest.fixture

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.chaos.checker import Followed, Judge, Judgement, Outcome
+from tests.chaos.checker import Judge, Judgement
 from tests.chaos.chronicle import Chronicle
 from tests.chaos.follower import ORIGIN, Follower, Id
 from tests.chaos.keys import log_key, slot_of
+from tests.chaos.outcome import Followed, Outcome
 from tests.chaos.plan import TaskPlan
 from tests.chaos.sse import Message
 from tests.chaos.truth import Script, result
@@ -83,6 +84,15 @@ def test_an_unknown_task_is_excused_only_by_a_loss_after_its_beginning():
     assert set(kinds(judged(vanished))) == {"task", "stranded"}
     assert "task" in kinds(judged(vanished, chronicle(("flush-redis", "redis", 2.0, 0.0))))
     assert kinds(judged(vanished, chronicle(("flush-redis", "redis", 9.0, 0.0)))) == []
+
+
+def test_404_for_a_task_that_lives_on_is_excused_only_without_a_cursor_and_right_after_the_loss():
+    new = Follower("reader 2", SCRIPT, lambda: 11.0)
+    flushed = chronicle(("flush-redis", "redis", 10.0, 0.0))
+    assert kinds(judged(outcome((new, "404")), flushed)) == []
+    assert kinds(judged(outcome((follower(ends=None), "404")), flushed)) == ["stranded"]
+    assert kinds(judged(outcome((new, "404")), chronicle(("flush-redis", "redis", 9.0, 0.0)))) == ["stranded"]
+    assert kinds(judged(outcome((new, "404")))) == ["stranded"]
 
 
 def test_a_reader_that_waits_for_an_unknown_task_is_stranded_whatever_was_lost():

@@ -147,6 +147,17 @@ def test_a_hole_that_was_announced_is_none():
     assert [gap.missing for gap in told.follower.gaps] == [1]
 
 
+def test_a_gap_remembers_since_when_the_reader_was_where_it_was():
+    told = first_half()
+    told.follower.clock = lambda: 9.0
+    told.number(f"{FIRST}-5", 3)
+    told.follower.clock = lambda: 20.0
+    told.gap(f"{FIRST}-5", f"{FIRST}-9").event(f"{FIRST}-8", "position")
+    told.follower.clock = lambda: 30.0
+    told.gap(f"{FIRST}-8", None)
+    assert [(gap.at, gap.cursor_at) for gap in told.follower.gaps] == [(20.0, 9.0), (30.0, 20.0)]
+
+
 def test_a_gap_excuses_no_repeat():
     told = first_half().gap(f"{FIRST}-4", f"{FIRST}-6").event(f"{FIRST}-5", "position").number(f"{FIRST}-6", 2)
     assert told.kinds == ["repeat"]

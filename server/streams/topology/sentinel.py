@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 #: A sentinel that takes longer is as good as dead: there are others.
 SENTINEL_TIMEOUT_SECONDS: Final = 1.0
 #: How long a connection to a master that was replaced may go unnoticed; a failover takes longer.
-_LOOK_SECONDS: Final = 1.0
+LOOK_SECONDS: Final = 1.0
 
 
 def nobody_knows(address: Address, faults: Iterable[Exception]) -> RedisConnectionError:
@@ -59,7 +59,7 @@ class Sentinels:
         if self._is_closed:  # nobody would end what is begun now
             raise RedisConnectionError("no sentinel is asked any more, for the client is closed")
         if self._watch is None:
-            looking = keep_looking(self.master, every_seconds=_LOOK_SECONDS, at="the sentinels")
+            looking = keep_looking(self.master, every_seconds=LOOK_SECONDS, at="the sentinels")
             self._watch = asyncio.create_task(looking, name="sentinels are asked")
         if self._look is None:
             self._look = asyncio.create_task(self._ask_all(), name="sentinels look")

@@ -7,7 +7,7 @@ older than a second, they are asked first; one after the other, and who did not 
 from __future__ import annotations
 
 from time import monotonic
-from typing import Any, Final, cast
+from typing import Any, cast
 
 import redis
 from redis.backoff import NoBackoff
@@ -24,10 +24,7 @@ from redis.retry import Retry
 from server.streams.topology.address import Address, Host
 from server.streams.topology.belief import Named, is_enough, newest, questions, read_master
 from server.streams.topology.node import options_for, sync_node_client
-from server.streams.topology.sentinel import SENTINEL_TIMEOUT_SECONDS, nobody_knows
-
-#: How long a connection to a master that was replaced may go unnoticed; a failover takes longer.
-_LOOK_SECONDS: Final = 1.0
+from server.streams.topology.sentinel import LOOK_SECONDS, SENTINEL_TIMEOUT_SECONDS, nobody_knows
 
 
 class SyncSentinels:
@@ -68,7 +65,7 @@ class SyncSentinels:
     def has_moved(self) -> bool:
         """Whether the master is another one than at the last look; asks once a second at most."""
         before = self._known
-        if before is None or monotonic() - self._looked_at < _LOOK_SECONDS:
+        if before is None or monotonic() - self._looked_at < LOOK_SECONDS:
             return False
         try:
             return self.master() != before.host
