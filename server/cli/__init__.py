@@ -2,8 +2,16 @@
 
 commands  the typer application: options, help, and what an error looks like.
 run       `reprise run`: starts a task over HTTP and follows it.
+publish   `reprise publish`: an event, or each line of an input, over HTTP.
+lines     the lines of an input as events.
+sending   one request, sent until it is answered.
+tail      `reprise tail`: follows streams on a terminal.
+targets   what is to be followed and from where, as an address.
+printing  followed events on stdout.
+interrupts  Ctrl-C between two events.
+notes     what publish and tail say on stderr.
 dead_letters  `reprise dead-letters`: what was given up, over HTTP.
-server    the server that both ask, by the address they were given.
+server    the server that they ask, by the address they were given.
 follow    reading one event stream to its end, over as many connections as it takes.
 decoding  the bytes of an event stream as events.
 screen    what a followed task looks like on a terminal.

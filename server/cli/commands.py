@@ -36,6 +36,29 @@ Port = Annotated[
     typer.Option(help="Port to listen on. [default: REPRISE_PORT or 8000]", show_default=False, metavar="INTEGER"),
 ]
 
+# Paragraphs are wrapped, but for those that begin with this mark.
+_AS_IT_STANDS = "\b\n"
+_PUBLISH_EXAMPLES = (
+    _AS_IT_STANDS
+    + """\
+Examples:
+  reprise publish chat.42 "Hello" --type note
+  reprise publish status.7 up --key state
+  tail -f app.log | reprise publish logs --type line
+  reprise publish build.7 --json --close < events.ndjson
+  reprise publish import.3 --idempotency-key "$(uuidgen)" < rows.txt"""
+)
+_TAIL_EXAMPLES = (
+    _AS_IT_STANDS
+    + """\
+Examples:
+  reprise tail chat.42
+  reprise tail system tasks --from latest
+  reprise tail logs --since 10m --type line --raw
+  reprise tail chat.42 --last 20 --json | jq .data
+  reprise tail https://events.example.org/tasks/k5x2wq/events"""
+)
+
 
 def run(arguments: list[str]) -> int:
     """Run one command; returns its exit code."""
@@ -163,6 +186,136 @@ def run_task(
     raise typer.Exit(run_and_follow(type, input, url=url, queue=queue, delay=delay, unique_key=unique_key))
 
 
+Url = Annotated[
+    str | None,
+    typer.Option(help="Where the server is. [default: REPRISE_HOST and REPRISE_PORT]", show_default=False),
+]
+
+
+@app.command(name="publish", epilog=_PUBLISH_EXAMPLES)
+def publish_events(
+    stream: Annotated[
+        str, typer.Argument(help="Name of the stream; it is there with its first event.", metavar="STREAM")
+    ],
+    data: Annotated[
+        str | None,
+        typer.Argument(help="Data of one event. [default: each line of stdin]", metavar="DATA", show_default=False),
+    ] = None,
+    *,
+    type: Annotated[
+        str | None, typer.Option(help="Type of each event. [default: message]", metavar="TYPE", show_default=False)
+    ] = None,
+    key: Annotated[
+        str | None,
+        typer.Option(help="Key of each event: the latest with it says it all.", metavar="KEY", show_default=False),
+    ] = None,
+    append: Annotated[
+        bool, typer.Option("--append", help="Each is a text that continues the one before, line ends included.")
+    ] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help='Each is a JSON object: {"type": …, "data": …, "key": …} or with "append".')
+    ] = False,
+    close: Annotated[bool, typer.Option("--close", help="End the stream once everything is stored.")] = False,
+    ids: Annotated[bool, typer.Option("--ids", help="Print the id of each event, one a line.")] = False,
+    idempotency_key: Annotated[
+        str | None,
+        typer.Option(
+            help="Send each line by itself under KEY:LINE, so that the same command again, within 24 hours, stores "
+            "nothing twice.",
+            metavar="KEY",
+            show_default=False,
+        ),
+    ] = None,
+    patience: Annotated[
+        float, typer.Option(help="How long to try again while the server is away.", metavar="SECONDS")
+    ] = 300,
+    url: Url = None,
+) -> None:
+    """Publish to a stream: one event, or each line of stdin as it comes.
+
+    Lines are stored in their order, each once, across restarts of the server. Lines that come fast go together. If it
+    ends early, stderr tells up to which line all are stored.
+
+    Exit code: 0 when all are stored, 1 when something was refused or the server stayed away, 2 when nothing could be
+    sent, 130 after Ctrl-C.
+    """
+    from server.cli.lines import Form
+    from server.cli.publish import How, publish
+
+    form = Form(is_json=json, type=type, key=key, is_appended=append)
+    how = How(form, key=idempotency_key, patience_seconds=patience, shows_ids=ids, closes=close)
+    raise typer.Exit(publish(stream, data, url=url or _url_of_settings(), how=how))
+
+
+@app.command(name="tail", epilog=_TAIL_EXAMPLES)
+def tail_streams(
+    streams: Annotated[
+        list[str],
+        typer.Argument(help="Names of streams, or one URL, or one path such as /tasks/ID/events.", metavar="STREAM"),
+    ],
+    *,
+    at: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            help="Begin at earliest or latest, or behind the event with this id. [default: the beginning; of system "
+            "and tasks the end]",
+            metavar="WHERE",
+            show_default=False,
+        ),
+    ] = None,
+    last: Annotated[
+        int | None, typer.Option(help="Begin with the newest N events.", metavar="N", show_default=False)
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            help="Begin with what happened from then on: 2026-11-26T18:30:00Z, or so long ago: 90s, 10m, 2h, 1d.",
+            metavar="TIME",
+            show_default=False,
+        ),
+    ] = None,
+    type: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Show events of this type only, and Reprise's own; may be repeated.",
+            metavar="TYPE",
+            show_default=False,
+        ),
+    ] = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print each as a JSON object with stream, id, type and data.")
+    ] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="Print the data alone.")] = False,
+    heartbeat: Annotated[
+        float | None,
+        typer.Option(
+            help="REPRISE_HEARTBEAT_SECONDS of the server: it is asked anew after three without a byte. [default: 15]",
+            metavar="SECONDS",
+            show_default=False,
+        ),
+    ] = None,
+    url: Url = None,
+) -> None:
+    """Follow streams: what is there, and what comes.
+
+    Goes on by itself where a connection or a server ends, each event once; stderr tells of that, and of events that
+    are missing. Events go to stdout.
+
+    Exit code: 0 at the end of the streams, 1 when the server refuses, 2 when it cannot be asked, 130 after Ctrl-C,
+    which tells how to go on from there.
+    """
+    from server.cli.server import Misused
+    from server.cli.tail import How, tail
+    from server.cli.targets import Begin
+
+    if json and raw:
+        raise Misused("--json and --raw are two ways to print an event. Use one of them.")
+    begin = Begin(at=at, last=last, since=since, types=tuple(type or ()))
+    how = How(begin, style="json" if json else "raw" if raw else "text", heartbeat_seconds=heartbeat)
+    raise typer.Exit(tail(streams, url=url or _url_of_settings(), how=how))
+
+
 dead_letters = typer.Typer(
     name="dead-letters",
     help="List, inspect, retry and delete dead letters: tasks that were given up after their last attempt.",
@@ -172,10 +325,6 @@ dead_letters = typer.Typer(
 )
 app.add_typer(dead_letters)
 
-Url = Annotated[
-    str | None,
-    typer.Option(help="Where the server is. [default: REPRISE_HOST and REPRISE_PORT]", show_default=False),
-]
 TaskIds = Annotated[list[str], typer.Argument(help="Ids of their tasks, as `list` shows them.", metavar="TASK_ID")]
 
 

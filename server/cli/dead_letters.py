@@ -9,32 +9,18 @@ import json
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Any, ClassVar, Final, cast
+from typing import Any, Final, cast
 from urllib.parse import quote
 
 import httpx
 from rich.console import Console
 from rich.table import Table
 
-from server.cli.follow import refusal
-from server.cli.server import NOBODY, server_at
-from server.streams.settings import CannotStart
+from server.cli.server import NOBODY, Refused, Unreachable, refusal, server_at
 
 _LONGEST_ERROR: Final = 80
 #: More than the longest id, type and error need together.
 _PIPE_COLUMNS: Final = 500
-
-
-class Refused(CannotStart):
-    """The caller's: there is no such dead letter, or the server does not do it."""
-
-    exit_code: ClassVar[int] = 1
-
-
-class Unreachable(CannotStart):
-    """Nobody's: no server that could be asked."""
-
-    exit_code: ClassVar[int] = 2
 
 
 def list_all(*, url: str, limit: int, as_json: bool) -> int:

@@ -21,6 +21,8 @@ class Received:
     type: str
     data: str
     id: str
+    #: Whether it came with an id of its own; one without leaves the cursor where it was.
+    has_id: bool = field(default=True, compare=False)
 
 
 @dataclass(slots=True)
@@ -31,8 +33,11 @@ class Decoder:
     cursor: str = ""
     #: Milliseconds to wait before the next connection, if the server said so.
     retry_ms: int | None = None
+    #: The newest comment: why a server ends a response that it has hardly begun.
+    comment: str = ""
     _rest: bytes = b""
     _id: str = ""
+    _has_id: bool = False
     _type: str = ""
     _data: list[str] = field(default_factory=list[str])
 
@@ -56,13 +61,16 @@ class Decoder:
         elif name == "event":
             self._type = value
         elif name == "id" and "\0" not in value:
-            self._id = value
+            self._id, self._has_id = value, True
         elif name == "retry" and value.isascii() and value.isdigit():
             self.retry_ms = int(value)
+        elif not name:
+            self.comment = value
 
     def _dispatch(self) -> Received | None:
         self.cursor = self._id
-        received = Received(self._type or "message", "\n".join(self._data), self._id) if self._data else None
-        self._type = ""
-        self._data = []
+        received = None
+        if self._data:
+            received = Received(self._type or "message", "\n".join(self._data), self._id, self._has_id)
+        self._type, self._data, self._has_id = "", [], False
         return received

@@ -1,7 +1,7 @@
 """Reading one event stream to its end, over as many connections as it takes.
 
 Invariant: every connection asks for what comes after the last event that was handed out, so that the caller sees
-each event once. Only a terminal event, or an answer that says there is no more, is the end.
+each event once. Only the event that the caller calls the end, or an answer that says there is no more, is the end.
 """
 
 from __future__ import annotations
@@ -14,40 +14,67 @@ from typing import Final
 import httpx
 
 from server.cli.decoding import Decoder, Received
-from server.streams.settings import CannotStart
+from server.cli.server import Refused, refusal
 
 TERMINAL: Final = frozenset({"complete", "error", "cancelled"})
 #: What a browser waits unless told otherwise.
 _RETRY_MS: Final = 2000
 #: A person who waits at a terminal should not have to wonder whether it still tries.
 _LONGEST_WAIT_SECONDS: Final = 30.0
-#: Four heartbeats of the default length: a path that is silent for longer is dead.
-_SILENCE_SECONDS: Final = 60.0
-_TIMEOUT: Final = httpx.Timeout(10, read=_SILENCE_SECONDS)
+#: Three heartbeats of the default length: a path that is silent for longer is dead.
+SILENCE_SECONDS: Final = 45.0
+#: Proxies on the way say so, and it passes.
+_PASSING: Final = frozenset({408, 429})
+_EVENT_STREAM: Final = "text/event-stream"
+#: What a server says by itself; any other comment tells why it ends a response without an event.
+_USUAL_COMMENTS: Final = frozenset({"", "reprise", "heartbeat"})
 
 
 class NoMore(Exception):
     """The server says that the stream has ended, or is gone, without a terminal event for this cursor."""
 
 
-def follow(http: httpx.Client, url: str, waiting: Callable[[str], None]) -> Iterator[Received]:
-    """Yield every event of the stream, the terminal one last.
+def is_terminal(received: Received) -> bool:
+    """Whether it ends the one stream that is followed."""
+    return received.type in TERMINAL
 
-    `waiting` is told why there is a pause before each further connection. Raises `NoMore`, and `CannotStart` when
-    the server refuses the request for good.
+
+def follow(
+    http: httpx.Client,
+    url: str,
+    waiting: Callable[[str], None],
+    *,
+    cursor: str = "",
+    is_end: Callable[[Received], bool] = is_terminal,
+    silence_seconds: float = SILENCE_SECONDS,
+    is_known: bool = True,
+) -> Iterator[Received]:
+    """Yield every event of the stream after the cursor, the one that is its end last.
+
+    `waiting` is told why there is a pause before each further connection. `is_known` says that there is a server: if
+    not, one that cannot be reached at first raises `httpx.ConnectError`. Raises `NoMore`, and `Refused` when the server
+    refuses the request for good.
     """
-    decoder = Decoder()
+    decoder = Decoder(cursor=cursor)
+    timeout = httpx.Timeout(10, read=silence_seconds)
     failures = 0
     while True:
-        reason = "the server ended the response"
         try:
-            for received in _one_response(http, url, decoder):
-                failures = 0
+            for received in _one_response(http, url, decoder, timeout):
+                failures, is_known = 0, True
                 yield received
-                if received.type in TERMINAL:
+                if is_end(received):
                     return
+            reason = _why_it_ended(decoder)
+        except httpx.UnsupportedProtocol:
+            raise  # a transport error by descent only: it says that the address is none
+        except httpx.ReadTimeout:
+            reason = f"nothing has come for {silence_seconds:g} s, not even a heartbeat"
         except httpx.TransportError as error:
+            if isinstance(error, httpx.ConnectError) and not is_known:
+                raise
             reason = str(error) or type(error).__name__
+        is_known = True
         delay = _delay(decoder.retry_ms or _RETRY_MS, failures)
         failures += 1
         waiting(f"{reason}; connecting again")
@@ -55,30 +82,31 @@ def follow(http: httpx.Client, url: str, waiting: Callable[[str], None]) -> Iter
         decoder = Decoder(cursor=decoder.cursor, retry_ms=decoder.retry_ms)
 
 
-def _one_response(http: httpx.Client, url: str, decoder: Decoder) -> Iterator[Received]:
-    headers = {"accept": "text/event-stream"}
+def _one_response(http: httpx.Client, url: str, decoder: Decoder, timeout: httpx.Timeout) -> Iterator[Received]:
+    # Compressed on the way, an event would wait for others.
+    headers = {"accept": _EVENT_STREAM, "accept-encoding": "identity"}
     if decoder.cursor:
         headers["last-event-id"] = decoder.cursor
-    with http.stream("GET", url, headers=headers, timeout=_TIMEOUT) as response:
-        if response.status_code in {204, 404}:
+    with http.stream("GET", url, headers=headers, timeout=timeout) as response:
+        status = response.status_code
+        if status == 204:
             raise NoMore
-        if 400 <= response.status_code < 500:
+        if 300 <= status < 500 and status not in _PASSING:
             response.read()
-            raise CannotStart(refusal(response))
-        if response.status_code != 200:
-            raise httpx.RemoteProtocolError(f"the server answers with status {response.status_code}")
+            raise Refused(refusal(response), status=status)
+        if status != 200:
+            raise httpx.RemoteProtocolError(f"the server answers with status {status}")
+        media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if media_type != _EVENT_STREAM:
+            raise Refused(f"What is at {response.url} is no event stream, but {media_type or 'of no type'}.")
         for chunk in response.iter_raw():
             yield from decoder.feed(chunk)
 
 
-def refusal(response: httpx.Response) -> str:
-    """What a problem document says to a person."""
-    try:
-        problem = response.json()
-        detail = str(problem["detail"])
-    except (ValueError, KeyError, TypeError):
-        detail = response.text.strip()[:500] or response.reason_phrase
-    return f"The server refuses ({response.status_code}): {detail}"
+def _why_it_ended(decoder: Decoder) -> str:
+    if decoder.comment in _USUAL_COMMENTS:
+        return "the server ended the response"
+    return f"the server says: {decoder.comment.rstrip('.')}"
 
 
 def _delay(retry_ms: int, failures: int) -> float:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import random
 import sys
 import threading
-import time
 import uuid
 from collections.abc import Callable, Generator
 from datetime import datetime
@@ -18,20 +16,18 @@ from urllib.parse import urljoin
 import httpx
 
 from server.cli.decoding import Received
-from server.cli.follow import TERMINAL, NoMore, follow, refusal
+from server.cli.follow import TERMINAL, NoMore, follow
 from server.cli.screen import Screen, parsed
-from server.cli.server import NOBODY, server_at
+from server.cli.sending import Sender, Unanswered
+from server.cli.server import INTERRUPTED, Refused, refusal, server_at
 from server.streams.settings import CannotStart
 
-#: Some ten seconds with the waits between them: a server restarts sooner.
-_TRIES: Final = 6
-_LONGEST_WAIT_SECONDS: Final = 5.0
+#: A server restarts sooner.
+_START_SECONDS: Final = 15.0
 #: A free worker begins at once; after this long a person wonders.
 _PATIENCE_SECONDS: Final = 2.0
 #: Events that say nothing of the task itself.
 _STANDING: Final = frozenset({"position", "heartbeat", "open", "gap"})
-#: What a shell reports of a program that SIGINT ended: 128 + 2.
-_INTERRUPTED: Final = 130
 
 
 class NotStarted(CannotStart):
@@ -69,7 +65,7 @@ def _follow(http: httpx.Client, type: str, task: dict[str, Any]) -> int:
                 ending = _show_until_end(http, task, screen, begun)
         except KeyboardInterrupt:
             screen.note(f"no longer following; the task goes on. To cancel it: curl -X POST {task_url}/cancel")
-            return _INTERRUPTED
+            return INTERRUPTED
     return _outcome(ending or _recorded_ending(http.get(task_url)))
 
 
@@ -97,7 +93,7 @@ def _show_until_end(
     http: httpx.Client, task: dict[str, Any], screen: Screen, begun: Callable[[], None]
 ) -> Received | None:
     """The terminal event; None if the stream is over without one for us."""
-    with contextlib.suppress(NoMore):
+    try:
         for received in follow(http, urljoin(str(http.base_url), task["events_url"]), screen.note):
             if received.type not in _STANDING:
                 begun()
@@ -106,6 +102,11 @@ def _show_until_end(
                     screen.fill_bar()
                 return received
             screen.show(received)
+    except NoMore:
+        pass
+    except Refused as refused:
+        if refused.status != 404:
+            raise
     return None
 
 
@@ -131,25 +132,14 @@ def _outcome(ending: Received) -> int:
 
 def _start(http: httpx.Client, body: dict[str, Any]) -> dict[str, Any]:
     """POST the task; the same key on every try, so that a lost answer does not start it twice."""
-    headers = {"idempotency-key": uuid.uuid4().hex}
-    reason = ""
-    for number in range(_TRIES):
-        try:
-            response = http.post("tasks", json=body, headers=headers)
-        except httpx.TransportError as error:
-            if isinstance(error, httpx.ConnectError) and number == 0:
-                raise NotStarted(NOBODY.format(http.base_url)) from None
-            reason = str(error) or type(error).__name__
-            delay = min(_LONGEST_WAIT_SECONDS, 0.2 * 2**number)
-        else:
-            if response.status_code < 300:
-                return _task_of(response)
-            if response.status_code < 500:
-                raise NotStarted(refusal(response))
-            reason = refusal(response)
-            delay = min(_LONGEST_WAIT_SECONDS, _retry_after(response))
-        time.sleep(delay * random.uniform(0.75, 1.25))
-    raise NotStarted(f"The task could not be started, {_TRIES} times in a row. {reason}")
+    sender = Sender(http, patience_seconds=_START_SECONDS, waiting=lambda _reason: None)
+    try:
+        response = sender.post("tasks", headers={"idempotency-key": uuid.uuid4().hex}, json=body)
+    except Unanswered as error:
+        raise NotStarted(f"The task could not be started in {_START_SECONDS:.0f} seconds. {error}") from None
+    if response.status_code >= 300:
+        raise NotStarted(refusal(response))
+    return _task_of(response)
 
 
 def _task_of(response: httpx.Response) -> dict[str, Any]:
@@ -162,11 +152,6 @@ def _task_of(response: httpx.Response) -> dict[str, Any]:
         }
     except (ValueError, KeyError, TypeError):
         raise NotStarted(f"What answers at {response.url} is not Reprise. Name its server with --url.") from None
-
-
-def _retry_after(response: httpx.Response) -> float:
-    text = response.headers.get("retry-after", "")
-    return float(text) if text.isascii() and text.isdigit() else 1.0
 
 
 def _object(text: str) -> dict[str, Any]:

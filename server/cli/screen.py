@@ -23,7 +23,7 @@ class Screen:
     """Shows events in the order in which they come."""
 
     def __init__(self) -> None:
-        self._console = Console(stderr=True, highlight=False)
+        self._console = Console(stderr=True, highlight=False, emoji=False)
         self._progress: Progress | None = None
         self._bar: TaskID | None = None
         #: Tokens of a line that has no end yet, while a bar keeps the last line of the terminal.

@@ -1,19 +1,45 @@
-"""The server that a command asks over HTTP, by the address that a person gave.
+"""The server that a command asks over HTTP, by the address that a person gave; and what it means if that does not help.
 
-Invariant: an address that is none is a sentence, in the error of the command that was given it.
+Invariant: an address that is none, a server that is not there and one that refuses are each a sentence.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Final
+from typing import ClassVar, Final
 
 import httpx
 
 from server.streams.settings import CannotStart
 
 NOBODY: Final = "Nothing answers at {}. Start a server with `reprise dev`, or name another one with --url."
+#: What a shell reports of a program that SIGINT ended: 128 + 2.
+INTERRUPTED: Final = 130
+#: And of one whose reader has gone: 128 + SIGPIPE.
+UNREAD: Final = 141
+
+
+class Refused(CannotStart):
+    """The caller's: the server understands, and does not do it."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, text: str, *, status: int = 0) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+class Unreachable(CannotStart):
+    """Nobody's: no server that could be asked."""
+
+    exit_code: ClassVar[int] = 2
+
+
+class Misused(CannotStart):
+    """The caller's: arguments that say nothing which could be asked of a server."""
+
+    exit_code: ClassVar[int] = 2
 
 
 @contextmanager
@@ -27,3 +53,18 @@ def server_at(url: str, refused: type[CannotStart]) -> Generator[httpx.Client]:
             yield http
     except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
         raise refused(f"{url!r} is not a URL: {error}. Write it as http://127.0.0.1:8000") from None
+
+
+def refusal(response: httpx.Response) -> str:
+    """What a problem document says to a person."""
+    return f"The server refuses ({response.status_code}): {detail_of(response)}"
+
+
+def detail_of(response: httpx.Response) -> str:
+    """The sentence of a problem document; of anything else its beginning."""
+    if response.is_redirect and (where := response.headers.get("location")):
+        return f"It has moved. Use the new address: {where}"
+    try:
+        return str(response.json()["detail"])
+    except (ValueError, KeyError, TypeError):
+        return response.text.strip()[:500] or response.reason_phrase

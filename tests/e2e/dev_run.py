@@ -115,16 +115,19 @@ async def dev_run(
     assert left == [], f"Left running: {left}\n{run.text}"
 
 
-async def reprise(folder: Path, *arguments: str, settings: Mapping[str, str] | None = None) -> tuple[int, str, str]:
+async def reprise(
+    folder: Path, *arguments: str, settings: Mapping[str, str] | None = None, stdin: Path = Path(os.devnull)
+) -> tuple[int, str, str]:
     """Run a command to its end: exit code, stdout, stderr."""
-    process = await asyncio.create_subprocess_exec(
-        *(REPRISE, *arguments),
-        cwd=folder,
-        env=environment(settings),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
+    with stdin.open("rb") as source:
+        process = await asyncio.create_subprocess_exec(
+            *(REPRISE, *arguments),
+            cwd=folder,
+            env=environment(settings),
+            stdin=source,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
     async with asyncio.timeout(120):
         out, errors = await process.communicate()
     return process.returncode or 0, out.decode(), errors.decode()

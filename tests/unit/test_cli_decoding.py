@@ -51,6 +51,18 @@ def test_an_event_without_an_id_keeps_the_cursor():
     assert decoder.cursor == "1-0"
 
 
+def test_an_event_says_whether_it_has_an_id_of_its_own():
+    decoder = Decoder()
+    stream = b"id: 1-0\ndata: a\n\nevent: gap\ndata: b\n\nid: 1-1\n\ndata: c\n\n"
+    assert [(each.id, each.has_id) for each in decoder.feed(stream)] == [("1-0", True), ("1-0", False), ("1-1", False)]
+
+
+def test_the_newest_comment_is_kept():
+    decoder = Decoder()
+    assert list(decoder.feed(b"retry: 500\n: reprise\n\n: Redis is away.\n\n")) == []
+    assert decoder.comment == "Redis is away."
+
+
 @pytest.mark.parametrize(("line", "expected"), [("retry: 500", 500), ("retry: 1.5", None), ("retry: ٣", None)])
 def test_only_plain_digits_set_the_time_to_reconnect(line: str, expected: int | None):
     decoder = Decoder()

@@ -1,0 +1,66 @@
+"""What is wrong with the arguments of `reprise publish` and `reprise tail` is told before any server is asked."""
+
+import pytest
+
+from server.cli.commands import run as reprise
+
+
+def told(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """The one sentence, after which it leaves with exit code 2."""
+    code = reprise(words)
+    out, errors = capsys.readouterr()
+    assert (code, out, errors.count("\n")) == (2, "", 1), errors
+    return errors
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["a/b", "x"], "'a/b' is not a stream name."),
+        (["", "x"], "'' is not a stream name."),
+        (["..", "x"], "'..' is not a stream name."),
+        (["a", "x", "--json", "--type", "t"], "With --json the event itself says its type"),
+        (["a", "x", "--append", "--key", "t"], "An event has a key, or is appended"),
+        (["a", "x", "--key", "a\nb"], "--key is 'a\\nb'"),
+        (["a", "x", "--idempotency-key", ""], "--idempotency-key is ''"),
+        (["a", "x", "--idempotency-key", "é"], "--idempotency-key is 'é'"),
+        (["a", "x", "--patience", "-1"], "--patience is -1.0"),
+        (["a", "x", "--patience", "nan"], "--patience is nan"),
+        (["a", "x", "--url", "ftp://127.0.0.1"], "'ftp://127.0.0.1' is not a URL"),
+        (["a", "x", "--url", "http://[::"], "'http://[::' is not a URL"),
+    ],
+)
+def test_what_cannot_be_published(words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]):
+    assert told(["publish", *words], capsys).startswith(f"reprise: {sentence}")
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["a/b"], "'a/b' is neither a stream nor an address."),
+        ([".."], "'..' is not a stream name."),
+        (["a:1"], "'a:1' is not a stream name."),
+        (["a", "http://127.0.0.1/streams/b/events"], "A URL or path is followed by itself."),
+        (["ftp://127.0.0.1/a"], "'ftp://127.0.0.1/a' is not a URL of a server."),
+        (["http:///a"], "'http:///a' is not a URL of a server."),
+        (["http://[::/a"], "'http://[::/a' is not a URL"),
+        (["a", "--from", "1-0", "--last", "3"], "--from and --last name several places to begin at."),
+        (["a", "--from", "é"], "--from is 'é'."),
+        (["a", "--from", ""], "--from is ''."),
+        (["a", "--since", "yesterday"], "--since is 'yesterday'."),
+        (["a", "--type", ""], "--type is ''"),
+        (["a", "--json", "--raw"], "--json and --raw are two ways"),
+        (["a", "--heartbeat", "0"], "--heartbeat is 0.0."),
+        (["a", "--heartbeat", "nan"], "--heartbeat is nan."),
+        (["a", "--url", "http://[::"], "'http://[::' is not a URL"),
+    ],
+)
+def test_what_cannot_be_followed(words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]):
+    assert told(["tail", *words], capsys).startswith(f"reprise: {sentence}")
+
+
+@pytest.mark.parametrize("command", ["publish", "tail"])
+def test_help_shows_examples_each_on_a_line(command: str, capsys: pytest.CaptureFixture[str]):
+    assert reprise([command, "--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len([line for line in lines[lines.index("  Examples:") :] if f"reprise {command} " in line]) == 5
