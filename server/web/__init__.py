@@ -2,5 +2,6 @@
 
 `routes` lists every path. `tasks`, `follow`, `countdown`, `health` and `page` are its endpoints; `bodies`, `inputs` and
 `cursors` check what comes in; `event_stream` is the response that lasts; `problems` and `refusals` are the answers when
-something is wrong or in the way, `leaving` what a stop adds to each. `state` is what endpoints find in `request.state`.
+something is wrong or in the way, `leaving` what a stop adds to each. `openapi` tells programs of all this. `state` is
+what endpoints find in `request.state`.
 """
