@@ -29,10 +29,11 @@ export function linkTo(name) {
  * @returns {string}
  */
 function bounds(schema) {
-  const [least, most] = [schema.minimum ?? schema.minLength ?? schema.minItems, schema.maximum ?? schema.maxLength ?? schema.maxItems];
-  if (least === undefined && most === undefined) return "";
-  const unit = schema.maxLength === undefined ? "" : " characters";
-  return most === undefined ? ` from ${least}` : ` ${least ?? 0}–${most}${unit}`;
+  const least = schema.minimum ?? schema.minLength ?? schema.minItems;
+  const most = schema.maximum ?? schema.maxLength ?? schema.maxItems;
+  if (most !== undefined) return ` ${least ?? 0}–${most}${schema.maxLength === undefined ? "" : " characters"}`;
+  if (!least) return "";
+  return schema.minimum === undefined ? ", not empty" : ` from ${least}`;
 }
 
 /**
@@ -55,10 +56,10 @@ function parts(schema) {
   if (schema.allOf) return parts(schema.allOf[0]);
   if ("const" in schema) return [el("code", {}, String(schema.const))];
   if (schema.enum) return schema.enum.flatMap((each, index) => [index ? " or " : "", el("code", {}, String(each))]);
-  const kinds = [schema.type ?? "anything"].flat();
-  const told = kinds.map((kind) => (kind === "string" ? (schema.format ?? "text") : kind)).join(" or ");
-  if (schema.items) return [`${told} of `, ...parts(schema.items)];
-  return [told + bounds(schema)];
+  const [kind, ...others] = [schema.type ?? "anything"].flat();
+  const told = (kind === "string" ? (schema.format ?? "text") : kind) + bounds(schema);
+  const or = others.map((other) => ` or ${other}`).join("");
+  return schema.items ? [`${told} of `, ...parts(schema.items), or] : [told + or];
 }
 
 /**

@@ -58,6 +58,16 @@ function contentOf(content) {
 }
 
 /**
+ * @param {Object<string, object>} headers  by name
+ * @returns {HTMLElement[]}
+ */
+function headersOf(headers) {
+  const told = Object.entries(headers).map(([name, each]) => el("li", {},
+    el("code", {}, name), " ", shortForm(each.schema), " ", ...prose(each.description ?? "")));
+  return told.length ? [el("ul", { class: "headers" }, ...told)] : [];
+}
+
+/**
  * Answers: those of success with what they hold, refusals in a table of their own, all being problem documents.
  * @param {Object<string, object>} responses  by status
  * @returns {HTMLElement[]}
@@ -69,7 +79,8 @@ function answersOf(responses) {
   const refusals = all.filter(isProblem);
   const line = ([status, told]) => el("p", { class: "answer" },
     el("span", { class: "status", "data-kind": status[0] }, status), " ", ...prose(told.description));
-  const parts = good.map((each) => el("div", {}, line(each), ...contentOf(each[1].content ?? {})));
+  const parts = good.map((each) =>
+    el("div", {}, line(each), ...headersOf(each[1].headers ?? {}), ...contentOf(each[1].content ?? {})));
   if (refusals.length === 0) return parts;
   return [...parts, el("h4", {}, "Refusals ", linkTo("Problem")), ...refusals.map(line)];
 }

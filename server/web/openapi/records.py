@@ -322,10 +322,10 @@ _STREAMS: Final[dict[str, Schema]] = {
     "StreamEvent": answered(
         "An event of an event stream, by its fields.",
         {
-            "id": text(
-                "Told back as the cursor. Left out where the event does not move it.",
-                pattern=f"^({ID}|{COMPOSITE_ID})$",
-            ),
+            "id": {
+                "description": "What to go on from. Left out where the event does not move the cursor.",
+                "anyOf": [ref("EventId"), ref("CompositeId")],
+            },
             "event": text("Its type.", pattern=f"^{TYPE.pattern}$"),
             "data": text("JSON by convention."),
         },
