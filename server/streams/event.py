@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 from server.streams.errors import InvalidInput, TooLarge
 from server.streams.ids import EventId, decode_event_id, parse_event_id
 
-_TYPE: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+TYPE: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 #: More than any clock gives; Python refuses to convert thousands.
 _TIME_DIGITS: Final = 15
 _JSON: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
@@ -103,7 +103,7 @@ def _check_emitted(event_type: str) -> None:
 
 def check_type(event_type: str) -> str:
     """Return the type if readers accept it; raise `InvalidInput` otherwise."""
-    if _TYPE.fullmatch(event_type):
+    if TYPE.fullmatch(event_type):
         return event_type
     raise _not_a_type(event_type)
 
@@ -166,7 +166,7 @@ def decode_entry(raw_id: bytes, fields: Sequence[bytes]) -> Event:
     at = found.get(b"t", b"")
     return Event(
         decode_event_id(raw_id),
-        event_type if _TYPE.fullmatch(event_type) else "message",
+        event_type if TYPE.fullmatch(event_type) else "message",
         normal_text(found.get(b"d", b"").decode(errors="replace")),
         int(at) if at.isdigit() and len(at) <= _TIME_DIGITS else None,
         _optional_id(found.get(b"p")),

@@ -7,9 +7,9 @@ from typing import Final
 
 from server.streams.errors import InvalidInput
 
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 #: Part of the names of a queue's keys, and of every line that lists workers.
-_QUEUE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+QUEUE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _TASK_PREFIX: Final = "tasks."
 
 SYSTEM: Final = "system"
@@ -18,7 +18,7 @@ TASKS: Final = "tasks"
 
 def parse_stream_name(text: str) -> str:
     """Return `text` if it may name a stream; raise `InvalidInput` otherwise."""
-    if _NAME.fullmatch(text):
+    if NAME.fullmatch(text):
         return text
     raise InvalidInput(
         f"{_shown(text)} is not a stream name. Use 1 to 128 of A-Z a-z 0-9 . _ - and start with a letter or a digit."
@@ -27,14 +27,14 @@ def parse_stream_name(text: str) -> str:
 
 def parse_task_id(text: str) -> str:
     """Return `text` if it may be a task id (its stream's name must be a name too); raise `InvalidInput` otherwise."""
-    if _NAME.fullmatch(_TASK_PREFIX + text) and text:
+    if NAME.fullmatch(_TASK_PREFIX + text) and text:
         return text
     raise InvalidInput(f"{_shown(text)} is not a task id. Use the id that the server gave when the task was created.")
 
 
 def parse_queue_name(text: str) -> str:
     """Return `text` if it may name a queue; raise `InvalidInput` otherwise."""
-    if _QUEUE.fullmatch(text):
+    if QUEUE.fullmatch(text):
         return text
     raise InvalidInput(
         f"{_shown(text)} does not name a queue. Use 1 to 64 of A-Z a-z 0-9 . _ - and start with a letter or a digit."

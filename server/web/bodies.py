@@ -74,6 +74,13 @@ async def read_body(request: AnyRequest, *, max_bytes: int, advice: str = _LINK_
     return b"".join(chunks)
 
 
+def whole_number(value: object) -> int | None:
+    """A number without a fraction: to JSON `2.0` is the same as `2`. None for anything else."""
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else None
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
 def unknown_member(name: str, known: Collection[str], *, at: str = "#") -> FieldError:
     """What to say of a member that nobody asked for, of the value at this pointer."""
     near = difflib.get_close_matches(name, known, n=1)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _TYPE: Final = "countdown"
 #: As the demo task says; here no schema is asked.
-_MOST_SECONDS: Final = 60
+MOST_SECONDS: Final = 60
 _NUMBER: Final = re.compile(r"[1-9][0-9]{0,2}")
 
 
@@ -53,9 +53,9 @@ async def countdown(request: WebRequest) -> Response:
 
 
 def _seconds(text: str) -> int:
-    if _NUMBER.fullmatch(text) and int(text) <= _MOST_SECONDS:
+    if _NUMBER.fullmatch(text) and int(text) <= MOST_SECONDS:
         return int(text)
-    raise Problem(400, f"{shown(text)} is no number of seconds from 1 to {_MOST_SECONDS}. Use /stream/countdown/10.")
+    raise Problem(400, f"{shown(text)} is no number of seconds from 1 to {MOST_SECONDS}. Use /stream/countdown/10.")
 
 
 async def _begin(request: WebRequest, seconds: int, parameters: Start, manner: Manner) -> Response:

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 MEMBERS: Final = frozenset({"type", "input", "title", "execute", "queue", "delay", "not_before", "unique_key"})
 #: Titles are for lists on a screen.
-_LONGEST_TITLE: Final = 200
+LONGEST_TITLE: Final = 200
 #: Far above a UUID or an address, which is what most send.
-_LONGEST_KEY: Final = 255
+LONGEST_KEY: Final = 255
 #: A year: whoever plans further ahead has a calendar of their own, and a slip of the unit is found.
-_LONGEST_DELAY_SECONDS: Final = 366 * 86_400
+LONGEST_DELAY_SECONDS: Final = 366 * 86_400
 
 
 async def new_task(request: WebRequest, body: dict[str, Any]) -> NewTask:
@@ -77,8 +77,8 @@ def _title_errors(body: dict[str, Any]) -> list[FieldError]:
     title = body.get("title")
     if title is None:
         return []
-    if not isinstance(title, str) or not 1 <= len(title) <= _LONGEST_TITLE:
-        return [FieldError("#/title", f"{shown(title)} is not a title. Use text of 1 to {_LONGEST_TITLE} characters.")]
+    if not isinstance(title, str) or not 1 <= len(title) <= LONGEST_TITLE:
+        return [FieldError("#/title", f"{shown(title)} is not a title. Use text of 1 to {LONGEST_TITLE} characters.")]
     if any(unicodedata.category(character) == "Cc" for character in title):
         return [FieldError("#/title", f"{shown(title)} has control characters. Leave them out.")]
     return []
@@ -109,8 +109,8 @@ def _key_errors(body: dict[str, Any]) -> list[FieldError]:
     key = body.get("unique_key")
     if key is None:
         return []
-    if not isinstance(key, str) or not 1 <= len(key) <= _LONGEST_KEY:
-        return [FieldError("#/unique_key", f"{shown(key)} is not a key. Use text of 1 to {_LONGEST_KEY} characters.")]
+    if not isinstance(key, str) or not 1 <= len(key) <= LONGEST_KEY:
+        return [FieldError("#/unique_key", f"{shown(key)} is not a key. Use text of 1 to {LONGEST_KEY} characters.")]
     return []
 
 
@@ -123,20 +123,20 @@ def _time_errors(body: dict[str, Any]) -> list[FieldError]:
     if (delay is not None or moment is not None) and body.get("execute") is False:
         return [FieldError(f"#/{name}", "With 'execute': false the task begins when it is executed. Leave one out.")]
     if delay is not None and not _is_delay(delay):
-        hint = f"Use seconds, from 0 to {_LONGEST_DELAY_SECONDS} (366 days)."
+        hint = f"Use seconds, from 0 to {LONGEST_DELAY_SECONDS} (366 days)."
         return [FieldError("#/delay", f"{shown(delay)} is not a delay. {hint}")]
     if moment is not None:
         at_ms = _moment_ms(moment)
         if at_ms is None:
             hint = "Use a time with its offset from UTC, such as '2026-11-26T18:30:00+01:00', or 'delay' in seconds."
             return [FieldError("#/not_before", f"{shown(moment)} is not a time. {hint}")]
-        if at_ms > (time() + _LONGEST_DELAY_SECONDS) * 1000:
+        if at_ms > (time() + LONGEST_DELAY_SECONDS) * 1000:
             return [FieldError("#/not_before", f"{shown(moment)} is more than 366 days away. Use an earlier time.")]
     return []
 
 
 def _is_delay(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _LONGEST_DELAY_SECONDS
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LONGEST_DELAY_SECONDS
 
 
 def _moment_ms(value: object) -> int | None:

@@ -10,24 +10,24 @@ from starlette.responses import JSONResponse, Response
 from server.web.problems import Problem, shown
 
 #: Two screens of a list; a larger page would hold Redis up with whole records, inputs included.
-_USUAL_PAGE: Final = 50
-_LARGEST_PAGE: Final = 100
+USUAL_PAGE: Final = 50
+LARGEST_PAGE: Final = 100
 #: `<ms since epoch>-<task id>`, as `TaskStore.list` and `DeadLetters.list` make it.
-_LIST_CURSOR: Final = re.compile(r"[0-9]{1,15}-[A-Za-z0-9._-]{1,128}")
+LIST_CURSOR: Final = re.compile(r"[0-9]{1,15}-[A-Za-z0-9._-]{1,128}")
 
 
 def limit_of(text: str | None) -> int:
     """The number of items asked for. Raises `Problem`."""
     if not text:
-        return _USUAL_PAGE
-    if re.fullmatch(r"[1-9][0-9]{0,2}", text) and int(text) <= _LARGEST_PAGE:
+        return USUAL_PAGE
+    if re.fullmatch(r"[1-9][0-9]{0,2}", text) and int(text) <= LARGEST_PAGE:
         return int(text)
-    raise Problem(400, f"'limit' is {shown(text)}. Use a number from 1 to {_LARGEST_PAGE}.")
+    raise Problem(400, f"'limit' is {shown(text)}. Use a number from 1 to {LARGEST_PAGE}.")
 
 
 def cursor_of(text: str | None) -> str | None:
     """Where the page asked for begins. Raises `Problem`."""
-    if not text or _LIST_CURSOR.fullmatch(text):
+    if not text or LIST_CURSOR.fullmatch(text):
         return text or None
     raise Problem(400, f"'cursor' is {shown(text)}. Use the 'next' of the page before, exactly as it was received.")
 

@@ -17,6 +17,7 @@ from server.web.metrics import metrics
 from server.web.open_streams import manage
 from server.web.open_streams.history import history
 from server.web.open_streams.publish import publish
+from server.web.openapi.document import openapi_document
 from server.web.page import Page
 from server.web.state import WebRequest
 
@@ -48,6 +49,8 @@ def routes() -> list[BaseRoute]:
         Route("/health/live", health.live, methods=["GET"]),
         Route("/health/ready", health.ready, methods=["GET"]),
         Route("/metrics", metrics, methods=["GET"]),
+        Route("/openapi.json", openapi_document, methods=["GET"]),
+        Route("/docs", Page("docs.html"), methods=["GET"]),
         Mount("/console", page),
         Route("/", page, methods=["GET"]),
     ]

@@ -10,7 +10,7 @@ from server.streams.errors import LogUnavailable
 from server.streams.ids import ORIGIN
 from server.streams.names import task_stream
 from server.streams.records import Status
-from server.web.bodies import read_object
+from server.web.bodies import read_object, whole_number
 from server.web.cursors import manner_of, start_of, start_of_parameters
 from server.web.follow import admit, answer, open_stream, task_id_of
 from server.web.idempotency import idempotency_key
@@ -132,8 +132,9 @@ async def _started_stream(request: WebRequest, task_id: str, start: Start, manne
 
 def _rerun_of(body: dict[str, Any]) -> int | None:
     value = body.get("rerun_of")
-    if value is None or (isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31):
-        return value
+    attempt = whole_number(value)
+    if value is None or (attempt is not None and 0 <= attempt < 2**31):
+        return attempt
     raise invalid(
         FieldError("#/rerun_of", f"{shown(value)} is not an attempt. Use the task's newest 'attempt', 0 or more.")
     )

@@ -49,6 +49,12 @@ async def test_a_stream_is_made_with_settings_once(web: Web) -> None:
     assert "max_events 5, ttl_seconds 3600, keep 'all'" in detail
 
 
+async def test_a_number_of_events_is_whole_however_it_is_written(web: Web) -> None:
+    created = await web.client.put(PATH, content=b'{"max_events": 5.0}', headers={"content-type": "application/json"})
+    assert (created.status_code, created.json()["retention"]["max_events"]) == (201, 5)
+    assert (await web.client.put(PATH, json={"max_events": 5})).status_code == 200
+
+
 async def test_what_is_not_said_is_what_the_installation_does(redis_url: str, worker: PlayedWorker) -> None:
     async with serving(redis_url, max_stream_events=177, retention_seconds=99) as web:
         await web.until_ready()

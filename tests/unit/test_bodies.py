@@ -8,7 +8,7 @@ import pytest
 from starlette.requests import Request
 from starlette.types import Message, Scope
 
-from server.web.bodies import read_body
+from server.web.bodies import read_body, whole_number
 from server.web.problems import Problem
 
 CHUNK = b"x" * 1000
@@ -49,3 +49,11 @@ async def test_a_body_that_says_it_is_too_large_is_not_read_at_all():
 async def test_a_body_is_as_long_as_it_is_whatever_was_said(said: str):
     body = await read_body(Sender(4).request(content_length=said), max_bytes=4500)
     assert body == CHUNK * 4
+
+
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [(2, 2), (2.0, 2), (2.5, None), (True, None), ("2", None), (None, None), (float("inf"), None)],
+)
+def test_a_whole_number_is_one_however_it_is_written(value: object, number: int | None):
+    assert whole_number(value) == number

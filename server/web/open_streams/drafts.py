@@ -20,7 +20,7 @@ from server.web.problems import FieldError, Problem, invalid, shown, unreadable
 
 #: What an event is that says nothing of its type: as a browser calls it, and what `onmessage` gets.
 USUAL_TYPE: Final = "message"
-_MEMBERS: Final = ("type", "data", "key", "append")
+MEMBERS: Final = ("type", "data", "key", "append")
 #: A person mends a handful at a time.
 _MOST_ERRORS: Final = 20
 
@@ -95,7 +95,7 @@ def _event(document: object, at: str, max_bytes: int) -> Draft | _TooLarge | lis
     if not isinstance(document, dict):
         return [FieldError(at, f'{shown(document)} is no event. Send an object such as {{"type": …, "data": …}}.')]
     members = cast("dict[str, Any]", document)
-    errors = [unknown_member(name, _MEMBERS, at=at) for name in members if name not in _MEMBERS]
+    errors = [unknown_member(name, MEMBERS, at=at) for name in members if name not in MEMBERS]
     if not members:
         errors.append(FieldError(at, "An empty object is no event. It needs 'type', 'data' or 'append'."))
     if "append" in members:

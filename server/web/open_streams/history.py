@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from server.streams.event import Event
     from server.web.state import WebRequest
 
-_USUAL_LIMIT: Final = 100
+USUAL_LIMIT: Final = 100
 #: Of events; what they hold together is bounded too, by about a megabyte.
-_LARGEST_LIMIT: Final = 1000
+LARGEST_LIMIT: Final = 1000
 _ORDERS: Final = ("asc", "desc")
 
 
@@ -71,10 +71,10 @@ def _gap_json(stream: str, gap: Gap | None) -> dict[str, Any] | None:
 
 def _limit(text: str | None) -> int:
     if not text:
-        return _USUAL_LIMIT
-    if re.fullmatch(r"[1-9][0-9]{0,3}", text) and int(text) <= _LARGEST_LIMIT:
+        return USUAL_LIMIT
+    if re.fullmatch(r"[1-9][0-9]{0,3}", text) and int(text) <= LARGEST_LIMIT:
         return int(text)
-    raise Problem(400, f"'limit' is {shown(text)}. Use a number from 1 to {_LARGEST_LIMIT}.")
+    raise Problem(400, f"'limit' is {shown(text)}. Use a number from 1 to {LARGEST_LIMIT}.")
 
 
 def _id(text: str | None, parameter: str) -> EventId | None:

@@ -10,7 +10,7 @@ from server.streams.errors import InvalidInput
 from server.streams.event import COMPLETE, Draft, check_size, encode_json
 from server.streams.names import parse_stream_name
 from server.streams.retention import KEEPS, LONGEST_TTL_SECONDS, MOST_EVENTS, Keep, Retention
-from server.web.bodies import read_object
+from server.web.bodies import read_object, whole_number
 from server.web.follow import stream_name_of
 from server.web.open_streams.names import changeable_stream
 from server.web.paging import json_response, limit_of
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from server.streams.calls import About
     from server.web.state import WebRequest
 
-_SETTINGS: Final = ("max_events", "ttl_seconds", "keep")
+SETTINGS: Final = ("max_events", "ttl_seconds", "keep")
 
 
 async def put_stream(request: WebRequest) -> Response:
     """201 for settings that are new, 200 for those that it has; 409 for others."""
     stream = changeable_stream(request)
-    body = await read_object(request, max_bytes=request.state["limits"].max_body_bytes, known=_SETTINGS)
+    body = await read_object(request, max_bytes=request.state["limits"].max_body_bytes, known=SETTINGS)
     asked = _retention(body)
     found = await request.state["streams"].create(stream, asked)
     if found.outcome == "differs":
@@ -119,12 +119,15 @@ def _retention(body: dict[str, Any]) -> Retention:
         raise invalid(*errors)
     ttl = body.get("ttl_seconds")
     return Retention(
-        body.get("max_events"), None if ttl is None else int(ttl * 1000), cast("Keep", body.get("keep") or "all")
+        whole_number(body.get("max_events")),
+        None if ttl is None else int(ttl * 1000),
+        cast("Keep", body.get("keep") or "all"),
     )
 
 
 def _fault_of_count(value: Any) -> str | None:
-    if value is None or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MOST_EVENTS):
+    count = whole_number(value)
+    if value is None or (count is not None and 1 <= count <= MOST_EVENTS):
         return None
     return f"{shown(value)} is not a number of events. Use a whole number from 1 to {MOST_EVENTS}, or leave it out."
 

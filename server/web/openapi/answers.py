@@ -1,0 +1,103 @@
+"""Responses: JSON, event streams, problem documents by their status.
+
+Invariant: `problems` knows every status that a refusal may have, with what it means, so that no operation tells of one
+in words of its own only.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any, Final
+
+from server.web.event_stream import STREAM_HEADERS
+from server.web.openapi.operation import Told, named
+from server.web.openapi.shapes import Schema, integer, ref, text
+from server.web.problems import ProblemResponse
+
+PROBLEM_TYPE: Final = str(ProblemResponse.media_type)
+EVENT_STREAM: Final = STREAM_HEADERS["content-type"]
+
+_NEVER_KEPT: Final = {"Cache-Control": {"schema": text(const="no-store"), "required": True}}
+_LOCATION: Final = {"Location": {"schema": text(format="uri-reference"), "required": True}}
+_LINK: Final = {
+    "Link": {
+        "description": '`rel="next"` is the next page, `rel="monitor"` the stream from behind the newest event on.',
+        "schema": text(),
+        "required": True,
+    }
+}
+_RETRY_AFTER: Final = {
+    "Retry-After": {"description": "Seconds.", "schema": integer(minimum=1), "required": True},
+}
+
+#: What each refusal means, where an operation says nothing else.
+_MEANINGS: Final = {
+    400: "A cursor, parameter, header or body that cannot be read.",
+    403: "The stream is Reprise's own, and not for others to change.",
+    404: "There is no such thing.",
+    406: "Asked for by something that is no EventSource.",
+    409: "The present state forbids it, or the `Idempotency-Key` came with another request.",
+    413: "The body, or an event in it, is too large.",
+    415: "The body is of another content type, or in another charset than UTF-8.",
+    422: "A member of the body is wrong, missing or unknown, and `errors` points at each.",
+    500: "A bug, or a Redis that refuses for good; the server's log has the reason.",
+    503: "Not now: come back after `Retry-After` seconds. An EventSource gets 200, `retry:` and the end instead.",
+}
+#: What a request may meet that Redis has a part in.
+_REDIS: Final = (500, 503)
+#: What a body adds.
+_BODY: Final = (400, 413, 415, 422)
+
+
+def answer(description: str, schema: str, example: Any, *, headers: Told | None = None) -> Told:
+    """JSON that nobody keeps."""
+    content = {"application/json": {"schema": ref(schema), "example": example}}
+    return {"description": description, "headers": {**_NEVER_KEPT, **(headers or {})}, "content": content}
+
+
+def located(description: str, schema: str, example: Any) -> Told:
+    """The same, saying where it is."""
+    return answer(description, schema, example, headers=_LOCATION)
+
+
+def linked(description: str, schema: str, example: Any) -> Told:
+    """The same, saying where it goes on."""
+    return answer(description, schema, example, headers=_LINK)
+
+
+def event_stream(description: str, example: str, *, is_started: bool = False) -> Told:
+    """Events, as long as they come; the schema is that of each. A reader who is refused for now gets `retry:` alone."""
+    headers: Told = {
+        "Cache-Control": {"schema": text(const=STREAM_HEADERS["cache-control"]), "required": True},
+        "X-Accel-Buffering": {"schema": text(const=STREAM_HEADERS["x-accel-buffering"]), "required": True},
+    }
+    if is_started:
+        headers |= {"Location": {"description": "The task that was started.", "schema": text(format="uri-reference")}}
+    content = {EVENT_STREAM: {"schema": ref("StreamEvent"), "example": example}}
+    return {"description": description, "headers": headers, "content": content}
+
+
+def nothing(description: str) -> Told:
+    """204."""
+    return {"description": description}
+
+
+def problems(*statuses: int, redis: bool = True, has_body: bool = False, **meanings: str) -> dict[int, Told]:
+    """Refusals by status, those of a body and of Redis included. `meanings` say more, as `_409="…"`."""
+    found = {*statuses, *(_REDIS if redis else ()), *(_BODY if has_body else ())}
+    return {status: _problem(status, meanings.get(f"_{status}")) for status in sorted(found)}
+
+
+def _problem(status: int, meaning: str | None) -> Told:
+    headers = {**_NEVER_KEPT, **(_RETRY_AFTER if status == 503 else {})}
+    description = meaning or _MEANINGS[status]
+    return {"description": description, "headers": headers, "content": {PROBLEM_TYPE: _document(status, description)}}
+
+
+def _document(status: int, detail: str) -> dict[str, Any]:
+    example = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
+    return {"schema": _with_status(status), "examples": named({"usual": example})}
+
+
+def _with_status(status: int) -> Schema:
+    return {"allOf": [ref("Problem"), {"properties": {"status": {"const": status}}}]}

@@ -1,0 +1,99 @@
+"""What a request says beside its body: parts of the path, of the query, and headers.
+
+`FOLLOWING` is what every event stream takes; a parameter that is added to it is told of all of them.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from server.streams.names import NAME
+from server.web.countdown import MOST_SECONDS
+from server.web.open_streams.history import LARGEST_LIMIT, USUAL_LIMIT
+from server.web.openapi.operation import Told
+from server.web.openapi.records import ID, TASK_CURSOR
+from server.web.openapi.shapes import Schema, integer, ref, text
+from server.web.paging import LARGEST_PAGE, LIST_CURSOR, USUAL_PAGE
+
+
+def in_path(name: str, description: str, schema: Schema) -> Told:
+    return {"name": name, "in": "path", "required": True, "description": description, "schema": schema}
+
+
+def in_query(name: str, description: str, schema: Schema) -> Told:
+    """An empty value counts as none, here as in the server."""
+    return {"name": name, "in": "query", "description": description, "schema": schema, "allowEmptyValue": True}
+
+
+def in_header(name: str, description: str, schema: Schema) -> Told:
+    return {"name": name, "in": "header", "description": description, "schema": schema}
+
+
+TASK_ID: Final = in_path(
+    "id", "The id of the task.", text(pattern=r"^[A-Za-z0-9._-]{1,122}$", examples=["jkd74vpwvp6k7ctnieg7lsw6"])
+)
+STREAM_NAME: Final = in_path("name", "The name of the stream.", ref("StreamName"))
+SECONDS: Final = in_path("seconds", "How long, without leading zeros.", integer(minimum=1, maximum=MOST_SECONDS))
+
+IDEMPOTENCY_KEY: Final = in_header(
+    "Idempotency-Key",
+    "Makes repeating harmless: the same key with the same request gives the first answer again, with another request "
+    "409. 1 to 255 printable ASCII characters; sent always, and once.",
+    text(pattern=r"^[!-~]([ -~]{0,253}[!-~])?$", examples=["7d0a11"]),
+)
+
+_CURSOR: Final = "Everything after this event: an id, exactly as it was received."
+_CURSOR_IN_QUERY: Final = f"{_CURSOR} For the first connection of a page; the header `Last-Event-ID` beats it."
+
+
+def _cursors(form: str, example: str) -> tuple[Told, ...]:
+    schema = text(pattern=f"^({form})?$", examples=[example])
+    return (
+        in_header("Last-Event-ID", f"{_CURSOR} Browsers send it when they reconnect. An empty one is none.", schema),
+        in_query("last_event_id", f"{_CURSOR_IN_QUERY} The last one that is not empty counts.", schema),
+        in_query("lastEventId", f"{_CURSOR_IN_QUERY} The same as `last_event_id`.", schema),
+    )
+
+
+#: Six digits, as `cursors` reads them.
+_MOST_LAST: Final = 999_999
+#: Where and how a reader begins, but for its cursor.
+_PLACE: Final = (
+    in_query(
+        "from",
+        "The beginning, or from now on. A cursor beats it; not together with `last`.",
+        text(enum=["earliest", "latest"]),
+    ),
+    in_query(
+        "last",
+        "The newest so many events of the newest run. A cursor beats it; not together with `from`.",
+        integer(minimum=1, maximum=_MOST_LAST),
+    ),
+    in_query("attempts", "Also what earlier attempts of a task wrote and a later one made void.", text(enum=["all"])),
+    in_query("heartbeat", "Heartbeats as events, which a page can see, instead of comments.", text(enum=["event"])),
+)
+
+#: What the event stream of one stream takes.
+FOLLOWING: Final = (*_cursors(ID, "1795343970123-57"), *_PLACE)
+#: The same where a request that starts something has no cursor yet.
+STARTING: Final = _PLACE
+#: The same where ids name the stream of a task.
+FOLLOWING_BY_NAME: Final = (*_cursors(TASK_CURSOR, "tasks.k5x2wq:1795343970123-57"), *_PLACE)
+
+LIMIT: Final = in_query(
+    "limit", f"How many at most; {USUAL_PAGE} if left out.", integer(minimum=1, maximum=LARGEST_PAGE)
+)
+_NEXT: Final = "The `next` of the page before, as it was received."
+PAGE_CURSOR: Final = in_query("cursor", _NEXT, text(pattern=f"^{LIST_CURSOR.pattern}$"))
+NAME_CURSOR: Final = in_query("cursor", _NEXT, ref("StreamName"))
+PREFIX: Final = in_query("prefix", "What the names begin with.", text(pattern=f"^{NAME.pattern}$"))
+
+HISTORY_LIMIT: Final = in_query(
+    "limit",
+    f"How many events at most; {USUAL_LIMIT} if left out. A page of large events is shorter.",
+    integer(minimum=1, maximum=LARGEST_LIMIT),
+)
+ORDER: Final = in_query("order", "Oldest first if left out, or newest first.", text(enum=["asc", "desc"]))
+AFTER: Final = in_query("after", "Events after this id.", ref("EventId"))
+BEFORE: Final = in_query("before", "Events before this id.", ref("EventId"))
+ALL_ATTEMPTS: Final = in_query("attempts", "Of a task: also what a later attempt made void.", text(enum=["all"]))
