@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from server.cli.commands import run
+from server.cli.application import run
 
 
 def main(arguments: list[str] | None = None) -> None:

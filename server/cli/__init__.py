@@ -1,6 +1,7 @@
 """The commands of `reprise`.
 
-commands  the typer application: options, help, and what an error looks like.
+application  the typer application: which commands there are, and what an error looks like.
+commands  what each takes: arguments, options, help.
 run       `reprise run`: starts a task over HTTP and follows it.
 publish   `reprise publish`: an event, or each line of an input, over HTTP.
 lines     the lines of an input as events.

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from server.cli.commands import run as reprise
+from server.cli.application import run as reprise
 from server.streams.connections import execute
 from tests.support.log_hand import Hand
 from tests.support.played_worker import PlayedWorker

@@ -2,7 +2,7 @@
 
 import pytest
 
-from server.cli.commands import run as reprise
+from server.cli.application import run as reprise
 
 
 def told(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
