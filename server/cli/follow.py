@@ -42,7 +42,7 @@ def is_terminal(received: Received) -> bool:
 def follow(
     http: httpx.Client,
     url: str,
-    waiting: Callable[[str], None],
+    telling: Callable[[str], None],
     *,
     cursor: str = "",
     is_end: Callable[[Received], bool] = is_terminal,
@@ -51,17 +51,20 @@ def follow(
 ) -> Iterator[Received]:
     """Yield every event of the stream after the cursor, the one that is its end last.
 
-    `waiting` is told why there is a pause before each further connection. `is_known` says that there is a server: if
+    `telling` is told why there is a pause before another connection, the same reason once, and when events come again.
+    `is_known` says that there is a server: if
     not, one that cannot be reached at first raises `httpx.ConnectError`. Raises `NoMore`, and `Refused` when the server
     refuses the request for good.
     """
     decoder = Decoder(cursor=cursor)
     timeout = httpx.Timeout(10, read=silence_seconds)
-    failures = 0
+    failures, told = 0, ""
     while True:
         try:
             for received in _one_response(http, url, decoder, timeout):
-                failures, is_known = 0, True
+                if failures:
+                    telling("connected again, and going on where it was")
+                failures, told, is_known = 0, "", True
                 yield received
                 if is_end(received):
                     return
@@ -77,7 +80,9 @@ def follow(
         is_known = True
         delay = _delay(decoder.retry_ms or _RETRY_MS, failures)
         failures += 1
-        waiting(f"{reason}; connecting again")
+        if reason != told:
+            telling(f"{reason}; connecting again")
+        told = reason
         time.sleep(delay)
         decoder = Decoder(cursor=decoder.cursor, retry_ms=decoder.retry_ms)
 
@@ -99,8 +104,11 @@ def _one_response(http: httpx.Client, url: str, decoder: Decoder, timeout: httpx
         media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
         if media_type != _EVENT_STREAM:
             raise Refused(f"What is at {response.url} is no event stream, but {media_type or 'of no type'}.")
-        for chunk in response.iter_raw():
-            yield from decoder.feed(chunk)
+        try:
+            for chunk in response.iter_raw():
+                yield from decoder.feed(chunk)
+        except httpx.RemoteProtocolError:
+            raise httpx.ReadError("the connection broke off") from None
 
 
 def _why_it_ended(decoder: Decoder) -> str:

@@ -122,6 +122,8 @@ def _how_to_go_on(names: list[str], url: str, how: How, cursor: str) -> str:
         words += ["--url", url]
     for each in how.begin.types:
         words += ["--type", each]
+    if how.begin.is_compact:
+        words.append("--compact")
     if how.style != "text":
         words.append(f"--{how.style}")
     if how.heartbeat_seconds is not None:

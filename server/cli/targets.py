@@ -52,6 +52,8 @@ class Begin:
     last: int | None = None
     since: str | None = None
     types: tuple[str, ...] = ()
+    #: Whether what is there already may come as fewer events that say the same.
+    is_compact: bool = False
 
 
 def target_of(names: list[str], begin: Begin, *, server: str) -> Target:
@@ -122,6 +124,8 @@ def _parameters(begin: Begin) -> tuple[list[tuple[str, str]], str]:
         if not each.isprintable() or not each:
             raise Misused(f"--type is {each!r}, which is no type of events.")
         found.append(("type", each))
+    if begin.is_compact:
+        found.append(("compact", "true"))
     return found, cursor
 
 

@@ -74,6 +74,7 @@ async def test_each_event_is_shown_once_across_two_restarts_of_the_server(
     assert {event["stream"] for event in shown} == {stream}
     assert shown[-1]["type"] == "complete"
     assert tail.errors.count("; connecting again") >= 2
+    assert tail.errors.count("connected again, and going on where it was\n") == 2
 
 
 async def test_a_person_and_a_program_each_get_their_form(tmp_path: Path, found: Product, stream: str) -> None:
@@ -98,6 +99,92 @@ async def test_a_person_and_a_program_each_get_their_form(tmp_path: Path, found:
     by_path = await reprise(tmp_path, "tail", f"/streams/{stream}/events?last=1", "--raw", "--url", found.url)
     by_url = await reprise(tmp_path, "tail", f"{found.url}/streams/{stream}/events?last=1", "--raw")
     assert by_path == by_url == (0, '{"result":null}\n', "")
+
+
+async def test_several_streams_are_shown_in_full_and_each_once_although_the_server_is_killed(
+    tmp_path: Path, found: Product, stream: str
+) -> None:
+    server, names = found.servers[0], (f"{stream}.a", f"{stream}.b")
+    expected: dict[str, list[tuple[str, str]]] = {name: [] for name in names}
+    async with command(tmp_path, "tail", *names, "--json", "--url", found.url) as tail:
+        for part in range(3):
+            for name in names:
+                ids = await publish(found, name, *numbers(part))
+                expected[name] += [(each, str(part * PART + place)) for place, each in enumerate(ids)]
+            await tail.has((part + 1) * PART * len(names))
+            if part < 2:
+                await server.kill()
+                await server.start()
+                await server.ready()
+        for name in names:
+            expected[name].append((await close(found, name), '{"result":null}'))
+        assert await tail.ended() == 0, tail.errors
+    shown = [json.loads(line) for line in tail.lines]
+    own_ids = [event["id"].partition(",")[0].partition(":") for event in shown]
+    assert [name for name, _, _ in own_ids] == [event["stream"] for event in shown]
+    for name in names:
+        of_it = [(own[2], event["data"]) for own, event in zip(own_ids, shown, strict=True) if own[0] == name]
+        assert of_it == expected[name]
+    assert all(set(re.findall(r"([^,:]+):", event["id"])) == set(names) for event in shown)
+    assert "; connecting again\n" in tail.errors
+    assert tail.errors.count("connected again, and going on where it was\n") == 2
+
+
+async def test_ctrl_c_over_several_streams_prints_the_command_that_shows_exactly_the_rest_of_each(
+    tmp_path: Path, found: Product, stream: str
+) -> None:
+    names = (f"{stream}.a", f"{stream}.b")
+    for name in names:
+        await publish(found, name, *numbers(0))
+    async with command(tmp_path, "tail", *names, "--raw", "--compact", "--type", "n", "--url", found.url) as tail:
+        await tail.has(2 * PART)
+        tail.interrupt()
+        assert await tail.ended() == 130
+    sentence = re.fullmatch(r"reprise: Interrupted\. To go on from here: reprise (.*)\n", tail.errors)
+    assert sentence, tail.errors
+    assert {"--compact", "--raw", "--type"} < set(shlex.split(sentence[1]))
+    for name in names:
+        await publish(found, name, {"type": "other", "data": "left out"}, *numbers(1))
+        await close(found, name)
+    code, out, _ = await reprise(tmp_path, *shlex.split(sentence[1]))
+    assert code == 0
+    assert sorted(out.splitlines()) == sorted(2 * [*map(str, range(PART, 2 * PART)), '{"result":null}'])
+
+
+async def test_where_to_begin_and_what_to_show_holds_for_each_of_several_streams(
+    tmp_path: Path, found: Product, stream: str
+) -> None:
+    names = (f"{stream}.a", f"{stream}.b")
+    for name in names:
+        await publish(found, name, {"type": "note", "data": f"old {name}", "key": "k"})
+        await publish(found, name, {"type": "token", "append": "Hel"}, {"type": "token", "append": "lo"})
+        await publish(found, name, {"type": "note", "data": f"new {name}", "key": "k"})
+        await close(found, name)
+    text, end = ['{"text":"Hel"}', '{"text":"lo"}'], '{"result":null}'
+    for options, shown in (
+        (["--from", "earliest"], ["old {}", *text, "new {}", end]),
+        (["--since", "1d"], ["old {}", *text, "new {}", end]),
+        (["--last", "2"], ["new {}", end]),
+        (["--type", "token"], [*text, end]),
+        (["--type", "token", "--type", "note", "--last", "3"], [text[1], "new {}", end]),
+        (["--compact"], ['{"text":"Hello"}', "new {}", end]),
+        (["--from", "latest"], []),
+        (["--since", "2999-01-01T00:00:00Z"], []),
+    ):
+        code, out, errors = await reprise(tmp_path, "tail", *names, *options, "--json", "--url", found.url)
+        assert (code, errors) == (0, ""), options
+        events = [json.loads(line) for line in out.splitlines()]
+        for name in names:
+            data = [event["data"] for event in events if event["stream"] == name]
+            assert data == [each.replace("{}", name) for each in shown], options
+    for options, sentence in (
+        (["--from", "1-0"], r"The server refuses \(400\): The cursor part '1-0' names no stream of this request"),
+        (["--last", "0"], r"The server refuses \(400\): 'last' is '0'"),
+        ([f"s.{number}" for number in range(31)], r"The server refuses \(400\): There are 33 streams\."),
+    ):
+        code, out, errors = await reprise(tmp_path, "tail", *names, *options, "--url", found.url)
+        assert (code, out, errors.count("\n")) == (1, "", 1), errors
+        assert re.match(f"reprise: {sentence}", errors), errors
 
 
 async def test_a_terminal_gets_colours_by_type_and_nothing_that_controls_it(
@@ -180,6 +267,17 @@ async def test_several_streams_are_one_response_that_ends_with_the_last_of_them(
     assert "gap: 3 events of b are missing here, after 1-1\n" in errors
 
 
+async def test_why_a_server_cannot_be_reached_is_told_once_however_often_it_is_tried(tmp_path: Path) -> None:
+    retry = STREAM_HEAD + b"retry: 1\n\n"
+    async with scripted(retry, retry, retry, STREAM_HEAD + frame("1-0", "complete", {})) as (script, url):
+        code, _, errors = await reprise(tmp_path, "tail", "a", "--url", url)
+    assert (code, len(script.asked)) == (0, 4)
+    assert errors.splitlines() == [
+        "the server ended the response; connecting again",
+        "connected again, and going on where it was",
+    ]
+
+
 async def test_204_is_the_end_and_why_a_server_sends_a_reader_away_is_told(tmp_path: Path) -> None:
     stalled = {"stream": "tasks.t1", "since": "2026-11-26T10:00:00.000Z", "reason": "worker_lost"}
     async with scripted(
@@ -196,6 +294,7 @@ async def test_204_is_the_end_and_why_a_server_sends_a_reader_away_is_told(tmp_p
         "the server says: Redis is away; connecting again",
         "the server answers with status 502; connecting again",
         "the server answers with status 429; connecting again",
+        "connected again, and going on where it was",
         "stalled: nobody writes tasks.t1 since 2026-11-26T10:00:00.000Z; waiting for its worker or another one",
         "the server ended the response; connecting again",
     ]
@@ -212,7 +311,10 @@ async def test_a_connection_that_is_silent_for_three_heartbeats_is_replaced(tmp_
         code, _, errors = await reprise(tmp_path, "tail", "a", "--heartbeat", "0.2", "--url", url)
         is_over.set()
     assert code == 0
-    assert errors == "nothing has come for 0.6 s, not even a heartbeat; connecting again\n"
+    assert errors.splitlines() == [
+        "nothing has come for 0.6 s, not even a heartbeat; connecting again",
+        "connected again, and going on where it was",
+    ]
 
 
 async def test_an_address_that_has_moved_is_told(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ SERVER = "http://127.0.0.1:8000"
         (["chat.42"], Begin(), Target(SERVER, f"{SERVER}/streams/chat.42/events", ("chat.42",))),
         (["a", "a"], Begin(), Target(SERVER, f"{SERVER}/streams/a/events", ("a",))),
         (["a", "b"], Begin(last=3), Target(SERVER, f"{SERVER}/events?stream=a&stream=b&last=3", ("a", "b"))),
+        (["a"], Begin(is_compact=True), Target(SERVER, f"{SERVER}/streams/a/events?compact=true", ("a",))),
         (["a"], Begin(at="1-7"), Target(SERVER, f"{SERVER}/streams/a/events", ("a",), "1-7")),
         (["a"], Begin(at="latest"), Target(SERVER, f"{SERVER}/streams/a/events?from=latest", ("a",))),
         (

@@ -10,7 +10,9 @@ from server.streams.settings import load_settings
 
 Url = Annotated[
     str | None,
-    typer.Option(help="Where the server is. [default: REPRISE_HOST and REPRISE_PORT]", show_default=False),
+    typer.Option(
+        help="Where the server is. [default: REPRISE_HOST and REPRISE_PORT]", show_default=False, metavar="URL"
+    ),
 ]
 
 # Paragraphs of help are wrapped, but for those that begin with this mark.

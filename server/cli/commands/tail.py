@@ -55,6 +55,12 @@ def tail_streams(
             show_default=False,
         ),
     ] = None,
+    compact: Annotated[
+        bool,
+        typer.Option(
+            "--compact", help="Show what is there already in few events: a text in one piece, of each key the latest."
+        ),
+    ] = False,
     json: Annotated[
         bool, typer.Option("--json", help="Print each as a JSON object with stream, id, type and data.")
     ] = False,
@@ -75,7 +81,7 @@ def tail_streams(
     are missing. Events go to stdout.
 
     Exit code: 0 at the end of the streams, 1 when the server refuses, 2 when it cannot be asked, 130 after Ctrl-C,
-    which tells how to go on from there.
+    which tells how to go on from there, 141 when nobody reads the output.
     """
     from server.cli.server import Misused
     from server.cli.tail import How, tail
@@ -83,6 +89,6 @@ def tail_streams(
 
     if json and raw:
         raise Misused("--json and --raw are two ways to print an event. Use one of them.")
-    begin = Begin(at=at, last=last, since=since, types=tuple(type or ()))
+    begin = Begin(at=at, last=last, since=since, types=tuple(type or ()), is_compact=compact)
     how = How(begin, style="json" if json else "raw" if raw else "text", heartbeat_seconds=heartbeat)
     raise typer.Exit(tail(streams, url=url or url_of_settings(), how=how))
