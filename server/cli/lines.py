@@ -82,6 +82,11 @@ class Lines:
     _rest: list[bytes] = field(default_factory=list[bytes])
     _rest_bytes: int = 0
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there was nothing at all."""
+        return not self.count and not self._rest
+
     def feed(self, chunk: bytes) -> Iterator[Line]:
         """Yield the lines that end in this chunk; one that is too long, as soon as it is."""
         *ended, rest = chunk.split(b"\n")

@@ -45,6 +45,7 @@ _SETTLE_SECONDS: Final = 2.0
 _LONGEST_KEY: Final = 240
 #: One event at fault may be what these are about.
 _ABOUT_EVENTS: Final = frozenset({400, 413, 422})
+_ENDS: Final = frozenset(".?!")
 _POINTER: Final = re.compile(r"#/(\d{1,4})(?:/(.*))?")
 
 
@@ -73,7 +74,8 @@ def publish(stream: str, data: str | None, *, url: str, how: How) -> int:
             if how.closes:
                 publisher.close()
         except (Refused, Unanswered) as error:
-            raise Refused(f"{str(error).rstrip('.')}. {publisher.account()}") from None
+            sentence = str(error)
+            raise Refused(f"{sentence}{'' if sentence[-1:] in _ENDS else '.'} {publisher.account()}") from None
         except KeyboardInterrupt:
             try:
                 publisher.settle()
@@ -235,6 +237,8 @@ def _batches(data: str | None, how: How, notes: Notes) -> Iterator[Sequence[Line
     for chunk in _chunks():
         yield from batches(lines.feed(chunk), most_lines=most, most_bytes=_BATCH_BYTES)
     yield from batches(lines.end(), most_lines=most, most_bytes=_BATCH_BYTES)
+    if lines.is_empty:
+        notes.note("stdin was empty: nothing is stored")
 
 
 def _chunks() -> Iterator[bytes]:

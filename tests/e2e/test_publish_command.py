@@ -236,6 +236,31 @@ async def test_the_same_command_again_under_its_own_key_stores_nothing_twice(
     assert [data for _, data in await stored(found, stream)] == ["1", "2", "3", "4", "5"]
 
 
+async def test_input_that_is_empty_is_told_and_a_key_that_had_another_line_is_refused(
+    tmp_path: Path, found: Product, stream: str
+) -> None:
+    code, _, errors = await reprise(tmp_path, "publish", stream, "--url", found.url)
+    assert (code, errors) == (0, "stdin was empty: nothing is stored\n")
+    rows = tmp_path / stream
+    for text in ("1\n2\n", "1\nother\n"):
+        rows.write_text(text)
+        words = ("publish", stream, "--idempotency-key", stream, "--url", found.url)
+        code, _, errors = await reprise(tmp_path, *words, stdin=rows)
+    assert code == 1
+    assert re.match(r"reprise: Line 2 is refused \(409\): This idempotency key was used with other events\.", errors)
+    assert errors.endswith(" Line 1 is stored; nothing from line 2 on is stored.\n")
+    assert [data for _, data in await stored(found, stream)] == ["1", "2"]
+
+
+async def test_a_sentence_of_the_server_keeps_the_mark_it_ends_with(
+    tmp_path: Path, found: Product, stream: str
+) -> None:
+    words = ("publish", stream, "--json", '{"type": "note", "dat": 1}', "--url", found.url)
+    code, _, errors = await reprise(tmp_path, *words)
+    assert code == 1
+    assert errors.endswith("Did you mean 'data'? Nothing is stored.\n")
+
+
 async def test_ctrl_c_tells_up_to_where_all_is_stored(tmp_path: Path, found: Product, stream: str) -> None:
     async with command(tmp_path, "publish", stream, "--ids", "--url", found.url) as publishing:
         await publishing.feed(b"1\n2\n3\n4")

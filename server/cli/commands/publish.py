@@ -64,7 +64,7 @@ def publish_events(
     ends early, stderr tells up to which line all are stored.
 
     Exit code: 0 when all are stored, 1 when something was refused or the server stayed away, 2 when nothing could be
-    sent, 130 after Ctrl-C.
+    sent, 130 after Ctrl-C, 141 when nobody reads the ids.
     """
     from server.cli.lines import Form
     from server.cli.publish import How, publish
