@@ -50,7 +50,8 @@ def tail(names: list[str], *, url: str, how: How) -> int:
             with Interrupts() as interrupts:
                 following.run(http, interrupts)
         except NoMore:
-            pass
+            if following.cursor == target.cursor:
+                notes.note("nothing more comes: this has ended, or was deleted")
         except httpx.ConnectError:
             raise Unreachable(NOBODY.format(target.server)) from None
         except KeyboardInterrupt:

@@ -22,6 +22,7 @@ from tests.e2e.scripted import STREAM_HEAD, answer, frame, scripted
 from tests.support.ports import unused_port
 
 PART = 20
+NOTHING_MORE = "nothing more comes: this has ended, or was deleted"
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -92,7 +93,6 @@ async def test_a_person_and_a_program_each_get_their_form(tmp_path: Path, found:
         (["--last", "2", "--raw"], ['{"x":1}', '{"result":null}']),
         (["--from", ids[1], "--raw"], ['{"x":1}', '{"result":null}']),
         (["--from", "earliest", "--type", "none"], ['complete {"result":null}']),
-        (["--from", "latest"], []),
     ):
         code, out, errors = await reprise(tmp_path, "tail", stream, *options, "--url", found.url)
         assert (code, out.splitlines(), errors) == (0, shown, "")
@@ -172,7 +172,7 @@ async def test_where_to_begin_and_what_to_show_holds_for_each_of_several_streams
         (["--since", "2999-01-01T00:00:00Z"], []),
     ):
         code, out, errors = await reprise(tmp_path, "tail", *names, *options, "--json", "--url", found.url)
-        assert (code, errors) == (0, ""), options
+        assert (code, errors) == (0, "" if shown else f"{NOTHING_MORE}\n"), options
         events = [json.loads(line) for line in out.splitlines()]
         for name in names:
             data = [event["data"] for event in events if event["stream"] == name]
@@ -185,6 +185,17 @@ async def test_where_to_begin_and_what_to_show_holds_for_each_of_several_streams
         code, out, errors = await reprise(tmp_path, "tail", *names, *options, "--url", found.url)
         assert (code, out, errors.count("\n")) == (1, "", 1), errors
         assert re.match(f"reprise: {sentence}", errors), errors
+
+
+async def test_that_there_is_nothing_to_show_is_told(tmp_path: Path, found: Product, stream: str) -> None:
+    await publish(found, stream, *numbers(0))
+    end = await close(found, stream)
+    for options in (["--from", "latest"], ["--from", end]):
+        code, out, errors = await reprise(tmp_path, "tail", stream, *options, "--url", found.url)
+        assert (code, out, errors) == (0, "", f"{NOTHING_MORE}\n")
+    async with httpx.AsyncClient(base_url=found.url, timeout=30, trust_env=False) as http:
+        (await http.delete(f"/streams/{stream}")).raise_for_status()
+    assert await reprise(tmp_path, "tail", stream, "--url", found.url) == (0, "", f"{NOTHING_MORE}\n")
 
 
 async def test_a_terminal_gets_colours_by_type_and_nothing_that_controls_it(
