@@ -149,8 +149,12 @@ async def test_nothing_is_left_of_readers_that_are_gone(running: Product):
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed on this machine")
 @pytest.mark.parametrize(
     ("index", "expected"),
-    [(0, ["tick 3", "tick 2", "tick 1", "complete"]), (1, ["attempt", *["progress"] * 6, "complete"])],
-    ids=["EventSource", "fetch"],
+    [
+        (0, ["tick 3", "tick 2", "tick 1", "complete"]),
+        (1, ["attempt", *["progress"] * 6, "complete"]),
+        (2, ["complete to be continued or not"]),
+    ],
+    ids=["EventSource", "fetch", "several streams"],
 )
 async def test_a_script_of_the_document_shows_the_stream(index: int, expected: Sequence[str], running: Product):
     script = blocks("js")[index]
