@@ -1,5 +1,8 @@
 """What is wrong with the arguments of `reprise publish` and `reprise tail` is told before any server is asked."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from server.cli.application import run as reprise
@@ -64,3 +67,13 @@ def test_help_shows_examples_each_on_a_line(command: str, capsys: pytest.Capture
     assert reprise([command, "--help"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len([line for line in lines[lines.index("  Examples:") :] if f"reprise {command} " in line]) == 5
+
+
+@pytest.mark.parametrize("command", ["publish", "tail"])
+def test_the_document_lists_exactly_the_options_there_are(command: str, capsys: pytest.CaptureFixture[str]):
+    assert reprise([command, "--help"]) == 0
+    offered = set(re.findall(r"^  (--[a-z-]+)", capsys.readouterr().out, re.MULTILINE))
+    document = (Path(__file__).parents[2] / "docs" / "commands.md").read_text()
+    section = document.partition(f"## `reprise {command} ")[2].partition("\n## ")[0]
+    listed = set(re.findall(r"^\| `(--[a-z-]+)", section, re.MULTILINE))
+    assert listed == offered - {"--url"}  # what both have stands above them
