@@ -25,11 +25,21 @@ _WAYS_OUT: Final = {
     "WRONGPASS": "User and password in REPRISE_REDIS_URL are not what it knows.",
     "WRONGTYPE": "Somebody else wrote to a key of Reprise: remove that key, or take another REPRISE_PREFIX.",
     "CROSSSLOT": "Keys of one call lie in different slots of the cluster: this is a bug of Reprise, please report it.",
-    "ERR": "This is a bug of Reprise, or that server lacks a command: docs/protocol.md says which ones are used.",
+    "NODB": "It has no database of that number: the one in REPRISE_REDIS_URL must be below its setting 'databases', 16 "
+    "if it has none.",
+    "ERR": "This is a bug of Reprise, please report it.",
 }
+_LACKS_A_COMMAND: Final = re.compile("unknown (sub)?command", re.IGNORECASE)
+_WHO_LACKS_ONE: Final = (
+    "That server lacks a command which Reprise needs. A Sentinel has none of them: name it as "
+    "redis+sentinel://host:26379/name-of-the-master in REPRISE_REDIS_URL. Otherwise it is too old, or of another make: "
+    "docs/protocol.md says which ones are used."
+)
 #: Said of one call, whatever the state of the server: the same call fails again.
 _NEVER: Final = frozenset({"WRONGTYPE", "CROSSSLOT", "ERR"})
 _CODE: Final = re.compile(r"[A-Z][A-Z0-9_]*")
+#: What redis-py makes a broken connection of.
+_NO_DATABASE: Final = re.compile("DB index is out of range|Invalid Database")
 #: Under `ERR`, but of a known kind: scripts pass on what an ACL forbids in words of their own, a server that has no
 #: room for another client has some later, and a password may be about to be changed.
 _KNOWN_TEXTS: Final = (
@@ -37,6 +47,7 @@ _KNOWN_TEXTS: Final = (
     (re.compile("max number of clients"), "MAXCLIENTS"),
     (re.compile("WAIT(AOF)? cannot be used with replica"), "READONLY"),
     (re.compile("appendonly is disabled"), "NOAOF"),
+    (_NO_DATABASE, "NODB"),
     (re.compile("killed by user"), "BUSY"),
     (re.compile("Client sent AUTH|invalid password|without any password|'auth'|'AUTH'"), "WRONGPASS"),
 )
@@ -49,14 +60,20 @@ def refusal(text: str, *, code: str | None = None) -> LogUnavailable:
     if piped := _IN_A_PIPELINE.fullmatch(text):
         text = piped[1]
     first, _, rest = text.partition(" ")
-    if code is None and _CODE.fullmatch(first):
+    if code is None and _CODE.fullmatch(first) and first != "DB":  # of "DB index is out of range", cut off as well
         code, text = first, rest
     kind_of = code or ""
     if kind_of in {"", "ERR"}:  # a proxy in between has words of its own, and no code
         kind_of = next((found for words, found in _KNOWN_TEXTS if words.search(text)), kind_of)
     said = f"Redis refused: {f'{kind_of} {_without_script(text)}'.strip()}.".replace("..", ".")
     error = LogRefused if kind_of in _NEVER else LogUnavailable
-    return error(f"{said} {_WAYS_OUT.get(kind_of, '')}".rstrip(), code=kind_of)
+    way_out = _WHO_LACKS_ONE if kind_of == "ERR" and _LACKS_A_COMMAND.search(text) else _WAYS_OUT.get(kind_of, "")
+    return error(f"{said} {way_out}".rstrip(), code=kind_of)
+
+
+def is_refused(text: str) -> bool:
+    """Whether Redis answered, though redis-py calls it a broken connection."""
+    return _NO_DATABASE.search(text) is not None
 
 
 def _without_script(text: str) -> str:
