@@ -72,17 +72,21 @@ class SyncClient(Protocol):
     def close(self) -> None: ...
 
 
-def connect(url: str, *, name: str, socket_timeout: float | None = COMMAND_TIMEOUT_SECONDS) -> AsyncClient:
+def connect(
+    url: str, *, name: str, socket_timeout: float | None = COMMAND_TIMEOUT_SECONDS, tells_of_moves: bool = True
+) -> AsyncClient:
     """An asyncio client; nothing is dialled before the first command.
 
     Blocking reads need a client of their own with `socket_timeout` above their BLOCK, or the timeout cuts them off.
+    Of several clients in one process one `tells_of_moves`: its log line of a new master is enough.
     Raises `InvalidInput` for a URL of another form.
     """
     address = parse_address(url)
     if address.kind is Kind.CLUSTER:
         return cast("AsyncClient", ClusterClient(address, name=name, socket_timeout=socket_timeout))
     if address.kind is Kind.SENTINEL:
-        return cast("AsyncClient", master_client(address, name=name, socket_timeout=socket_timeout))
+        found = master_client(address, name=name, socket_timeout=socket_timeout, tells_of_moves=tells_of_moves)
+        return cast("AsyncClient", found)
     options = options_for(address, name=name, socket_timeout=socket_timeout)
     return cast("AsyncClient", node_client(address.url, **options))
 

@@ -15,6 +15,8 @@ from server.streams.suitability import examine
 from tests.e2e.dev_run import environment
 from tests.support.redis_node import RedisNode
 from tests.support.redis_server import RedisServer
+from tests.support.waiting import wait_until
+from tests.support.web import Web, serving
 
 
 @pytest.fixture
@@ -63,3 +65,84 @@ async def test_a_sentinel_in_the_place_of_redis_is_told_with_the_form_that_it_ne
     with pytest.raises(LogUnavailable, match=r"A Sentinel has none of them: name it as redis\+sentinel://"):
         await execute(client, "XLEN", "key")
     await client.aclose()
+
+
+# What readiness says of it, to whoever asks: no host, no user, no file.
+
+
+async def reasons_of(web: Web) -> list[str]:
+    response = await web.client.get("/health/ready")
+    return response.json().get("reasons", [])
+
+
+async def test_readiness_says_that_the_sentinels_know_no_such_master(sentinel: RedisNode):
+    async with serving(f"redis+sentinel://{sentinel.address}/elsewhere") as web:
+        assert await reasons_of(web) == [
+            "Redis does not answer. The sentinels know no master 'elsewhere', which REPRISE_REDIS_URL names."
+        ]
+
+
+async def test_readiness_says_that_no_sentinel_answers(sentinel: RedisNode):
+    sentinel.kill()
+    async with serving(f"redis+sentinel://{sentinel.address}/elsewhere") as web:
+        assert await reasons_of(web) == ["Redis does not answer. No sentinel answers."]
+
+
+async def test_readiness_says_that_the_sentinels_refuse_the_password():
+    sentinel = RedisNode("requirepass hush", words=["--sentinel"], credentials={"password": "hush"})
+    sentinel.start()
+    for options in ("", "?sentinel_password=wrong"):
+        async with serving(f"redis+sentinel://{sentinel.address}/elsewhere{options}") as web:
+            (reason,) = await reasons_of(web)
+            assert reason.startswith("Redis does not answer. The sentinels refuse user or password")
+    sentinel.close()
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ("username=app&password=hush", "Redis refuses: WRONGPASS. User and password in REPRISE_REDIS_URL are not what"),
+        ("db=99", "Redis refuses: NODB. It has no database of that number: the one in REPRISE_REDIS_URL must be below"),
+    ],
+)
+async def test_readiness_says_what_redis_refuses(own_redis: RedisServer, given: str, reason: str):
+    async with serving(f"{own_redis.url}?{given}") as web:
+        (told,) = await reasons_of(web)
+        assert told.startswith(reason)
+        assert not {"hush", "app"} & set(told.split())
+
+
+async def test_readiness_says_that_redis_wants_a_password(own_redis: RedisServer):
+    own_redis.command("CONFIG", "SET", "requirepass", "hush")
+    async with serving(own_redis.url) as web:
+        assert await reasons_of(web) == ["Redis refuses: NOAUTH. REPRISE_REDIS_URL has no password, and it wants one."]
+
+
+# And of a Redis that takes no writes.
+
+
+@pytest.mark.parametrize(
+    ("setting", "bad", "good", "code"),
+    [("min-replicas-to-write", "1", "0", "NOREPLICAS"), ("maxmemory", "1", "0", "OOM")],
+)
+async def test_a_server_says_once_that_redis_takes_no_writes_why_and_that_it_takes_them_again(
+    own_redis: RedisServer, caplog: pytest.LogCaptureFixture, setting: str, bad: str, good: str, code: str
+):
+    caplog.set_level("INFO", logger="server.streams.outage")
+
+    def said() -> list[str]:
+        return [each.getMessage() for each in caplog.records if each.name == "server.streams.outage"]
+
+    async with serving(own_redis.url) as web:
+        await web.until_ready()
+        own_redis.command("CONFIG", "SET", setting, bad)
+        for _ in range(3):
+            assert (await web.client.post("/tasks", json={"type": "free"})).status_code == 503
+        await wait_until(lambda: len(said()) == 1, description="it is said", timeout=10)
+        assert await reasons_of(web) == []  # readers are served
+        own_redis.command("CONFIG", "SET", setting, good)
+        await wait_until(lambda: len(said()) == 2, description="its end is said", timeout=10)
+    assert said()[0].startswith(f"Redis takes no writes ({code}): Redis refused: {code} ")
+    assert said()[1].startswith("Redis takes writes again; the outage took ")
+    others = [each.getMessage() for each in caplog.records if each.name != "server.streams.outage"]
+    assert [each for each in others if code in each] == []

@@ -103,6 +103,8 @@ def test_what_a_wrong_address_leads_to_is_called_no_bug(text: str):
             "OOM",
         ),
         (RedisConnectionError("DB index is out of range"), "NODB"),
+        (AuthenticationError("invalid username-password pair or user is disabled."), "WRONGPASS"),
+        (RedisConnectionError("HELLO must be called with the client already authenticated, otherwise"), "NOAUTH"),
         (ConnectionResetError("gone"), ""),
     ],
 )
