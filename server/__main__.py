@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import sys
 
-from server.cli.application import run
+from server.streams.early_stop import leave_if_told
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command and leave with its exit code."""
-    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+    given = sys.argv[1:] if arguments is None else arguments
+    if given[:1] == ["server"]:
+        leave_if_told()
+    from server.cli.application import run  # what it imports takes a moment, in which a stop may be asked for
+
+    sys.exit(run(given))
 
 
 if __name__ == "__main__":

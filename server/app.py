@@ -25,7 +25,7 @@ from server.settings import ServerSettings
 from server.streams.announcements import Announcer
 from server.streams.calls import Lifetimes
 from server.streams.cancelling import cancel_all
-from server.streams.connections import AsyncClient, connect, execute
+from server.streams.connections import AsyncClient, connect, execute, probe_writes
 from server.streams.dead_letters import DeadLetters
 from server.streams.doorbell import Doorbells
 from server.streams.durability import Durability
@@ -33,6 +33,7 @@ from server.streams.errors import LogUnavailable
 from server.streams.keys import Keys
 from server.streams.log import Log
 from server.streams.open_streams import OpenStreams
+from server.streams.outage import Outage
 from server.streams.presence import Presence
 from server.streams.reaper import Reaper
 from server.streams.registry import Registry
@@ -51,6 +52,8 @@ _logger = logging.getLogger(__name__)
 _BACKOFF_SECONDS: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
 #: Between two looks at a Redis that answers but cannot be used: somebody may be changing its settings.
 _UNSUITABLE_SECONDS: Final = 5.0
+#: How often Redis is asked whether it takes writes: as exactly an outage is measured.
+_PROBE_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +105,7 @@ def _build(settings: ServerSettings) -> _Parts:
     url = settings.redis_url.get_secret_value()
     name = f"reprise-server-{socket.gethostname()}"
     commands = connect(url, name=name)
-    bells = connect(url, name=f"{name}-doorbells", socket_timeout=None)
+    bells = connect(url, name=f"{name}-doorbells", socket_timeout=None, tells_of_moves=False)
     keys = Keys(settings.prefix)
     lifetimes = Lifetimes.lasting(
         retention_seconds=settings.retention_seconds,
@@ -210,6 +213,7 @@ async def _running(parts: _Parts, durability: Durability) -> AsyncGenerator[None
         "reaper": parts.reaper.run,
         "list of streams": parts.state["streams"].index.run,
         "start": lambda: _check_redis(parts, durability),
+        "outages": lambda: _tell_of_outages(parts),
     }
     supervised = [asyncio.create_task(_supervise(name, loop), name=name) for name, loop in loops.items()]
     try:
@@ -273,6 +277,22 @@ async def _keep_checking(parts: _Parts, durability: Durability, said: set[str]) 
             before, said = said, {*found.refusals, *found.warnings}
             for sentence in sorted(said - before):
                 _logger.error("Redis may be another one now, or set up anew. %s", sentence)
+
+
+async def _tell_of_outages(parts: _Parts) -> None:
+    """Have the log say when Redis stops to take writes and when it takes them again, whether or not somebody writes."""
+    outage = Outage()
+    loop = asyncio.get_running_loop()
+    while True:
+        await asyncio.sleep(_PROBE_SECONDS)
+        if parts.state["readiness"].unsuitable != []:
+            continue  # `_check_redis` speaks of it still
+        try:
+            await probe_writes(parts.commands)
+        except LogUnavailable as error:
+            outage.met(error, now=loop.time())
+        else:
+            outage.over(now=loop.time())
 
 
 def _backoff_seconds(failures: int) -> float:

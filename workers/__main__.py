@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from server.streams.early_stop import leave_if_told
 from server.streams.settings import CannotStart, load_settings
 from workers.settings import WorkerSettings
 
@@ -20,6 +21,7 @@ app = typer.Typer(
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a worker and leave with its exit code."""
+    leave_if_told()
     try:
         app(args=arguments, prog_name="reprise worker")
     except CannotStart as refused:

@@ -68,8 +68,10 @@ async def open_worker(settings: WorkerSettings, definitions: Mapping[str, TaskDe
     name = f"{settings.name or socket.gethostname()}-{secrets.token_hex(4)}"
     keys = Keys(settings.prefix)
     commands = connect(url, name=_CLIENT_NAME)
-    blocking = connect(url, name=f"{_CLIENT_NAME}-fetch", socket_timeout=_BLOCKING_TIMEOUT_SECONDS)
-    bells = connect(url, name=f"{_CLIENT_NAME}-doorbells", socket_timeout=None)
+    blocking = connect(
+        url, name=f"{_CLIENT_NAME}-fetch", socket_timeout=_BLOCKING_TIMEOUT_SECONDS, tells_of_moves=False
+    )
+    bells = connect(url, name=f"{_CLIENT_NAME}-doorbells", socket_timeout=None, tells_of_moves=False)
     doorbells = Doorbells(bells, home=keys.bell(f"home.{secrets.token_hex(8)}"))
     lifetimes = Lifetimes.lasting(
         retention_seconds=settings.retention_seconds,

@@ -26,7 +26,7 @@ from server.fanout.subscription import Subscription
 from server.fanout.tail import Tail
 from server.streams.cancelling import cancel_all
 from server.streams.doorbell import Doorbells
-from server.streams.errors import LogUnavailable, Unknown
+from server.streams.errors import LogRefused, LogUnavailable, Unknown
 from server.streams.ids import ORIGIN
 from server.streams.log import Log
 from server.streams.names import starts_at_end
@@ -167,11 +167,13 @@ class Hub:
                 await self._sweep()
                 self._swept_at = monotonic()
                 if is_away:
-                    _log.info("The sweep goes on: Redis answers again")
+                    _log.debug("Watched streams are looked at again")
                 is_away = False
             except LogUnavailable as error:
                 if not is_away:
-                    _log.warning("The sweep waits: %s", error)
+                    # While Redis is away the process says so itself, once (`server.app`).
+                    level = logging.WARNING if isinstance(error, LogRefused) else logging.DEBUG
+                    _log.log(level, "Watched streams cannot be looked at: %s", error)
                 is_away = True
 
     async def _keep_readers_connected(self) -> None:

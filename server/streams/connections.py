@@ -17,7 +17,7 @@ from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseE
 
 from server.streams.calls import Call, T
 from server.streams.errors import LogUnavailable
-from server.streams.refusing import refusal
+from server.streams.refusing import is_refused, refusal
 from server.streams.topology.address import Kind, parse_address
 from server.streams.topology.cluster import ClusterClient
 from server.streams.topology.cluster_sync import SyncClusterClient
@@ -72,17 +72,21 @@ class SyncClient(Protocol):
     def close(self) -> None: ...
 
 
-def connect(url: str, *, name: str, socket_timeout: float | None = COMMAND_TIMEOUT_SECONDS) -> AsyncClient:
+def connect(
+    url: str, *, name: str, socket_timeout: float | None = COMMAND_TIMEOUT_SECONDS, tells_of_moves: bool = True
+) -> AsyncClient:
     """An asyncio client; nothing is dialled before the first command.
 
     Blocking reads need a client of their own with `socket_timeout` above their BLOCK, or the timeout cuts them off.
+    Of several clients in one process one `tells_of_moves`: its log line of a new master is enough.
     Raises `InvalidInput` for a URL of another form.
     """
     address = parse_address(url)
     if address.kind is Kind.CLUSTER:
         return cast("AsyncClient", ClusterClient(address, name=name, socket_timeout=socket_timeout))
     if address.kind is Kind.SENTINEL:
-        return cast("AsyncClient", master_client(address, name=name, socket_timeout=socket_timeout))
+        found = master_client(address, name=name, socket_timeout=socket_timeout, tells_of_moves=tells_of_moves)
+        return cast("AsyncClient", found)
     options = options_for(address, name=name, socket_timeout=socket_timeout)
     return cast("AsyncClient", node_client(address.url, **options))
 
@@ -268,7 +272,7 @@ def unavailable(error: Exception) -> LogUnavailable:
     text = str(error) or type(error).__name__
     # Of a code it knows redis-py makes a class, and cuts it off the text; some of those count as broken connections.
     code: str | None = getattr(error, "status_code", None)
-    if isinstance(error, ResponseError) or code is not None:
+    if isinstance(error, ResponseError) or code is not None or is_refused(text):
         return refusal(text, code=code)
     return LogUnavailable(f"Redis did not answer: {text}")
 

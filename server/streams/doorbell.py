@@ -150,7 +150,7 @@ class Doorbells:
                     is_away = False
                 except (RedisError, OSError) as error:
                     if not is_away:
-                        _log.warning("The doorbell does not find the nodes of the Cluster: %s", error)
+                        _log.warning("The nodes of the Cluster that tell of new events are not found: %s", error)
                     is_away = True
                 await self._keep_ears(cluster, running)
                 self._move()

@@ -141,6 +141,8 @@ class Lane:
         self._is_useless = False
         #: Why nothing is stored at the moment, as it was said.
         self.trouble = ""
+        #: Redis' words for why, as far as they were said since it began.
+        self._said: set[str] = set()
         #: Counted by the writers: what they hold and do not know to be stored.
         self.unsent_bytes = 0
 
@@ -295,16 +297,21 @@ class Lane:
     def _tell_of_refusals(self, replies: list[Any]) -> None:
         refusals = [each for each in replies if isinstance(each, LogUnavailable) and not _is_of_one(each)]
         if refusals:
-            self._say(str(refusals[0]))
+            self._say(str(refusals[0]), code=refusals[0].code)
         elif self.trouble and not all(isinstance(each, LogUnavailable) for each in replies):
             self.trouble = ""
             _log.info("Appends go on")
 
-    def _say(self, trouble: str) -> None:
-        is_news = not self.trouble
+    def _say(self, trouble: str, *, code: str = "") -> None:
+        """Once, and once for each further word of Redis: a failover is silence first, then replicas are missing."""
+        is_first = not self.trouble
         self.trouble = trouble
-        if is_news:
+        if is_first:
+            self._said.clear()
             _log.warning("Appends wait: %s", trouble)
+        elif code and code not in self._said:
+            _log.warning("Appends still wait, for another reason: %s", trouble)
+        self._said.add(code)
 
     def _hand_over(self, source: Source, call: Call[Any], reply: Any) -> None:
         try:
@@ -328,7 +335,7 @@ class Lane:
                 break
             except LogUnavailable as error:
                 failures += 1
-                self._say(str(error))
+                self._say(str(error), code=error.code)
                 # They were sent here by a node that may know better by now.
                 again, self._again = self._again, []
                 for source, _, _ in again:

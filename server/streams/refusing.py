@@ -25,11 +25,25 @@ _WAYS_OUT: Final = {
     "WRONGPASS": "User and password in REPRISE_REDIS_URL are not what it knows.",
     "WRONGTYPE": "Somebody else wrote to a key of Reprise: remove that key, or take another REPRISE_PREFIX.",
     "CROSSSLOT": "Keys of one call lie in different slots of the cluster: this is a bug of Reprise, please report it.",
-    "ERR": "This is a bug of Reprise, or that server lacks a command: docs/protocol.md says which ones are used.",
+    "NODB": "It has no database of that number: the one in REPRISE_REDIS_URL must be below its setting 'databases', 16 "
+    "if it has none.",
+    "ERR": "This is a bug of Reprise, please report it.",
 }
+_LACKS_A_COMMAND: Final = re.compile("unknown (sub)?command", re.IGNORECASE)
+_WHO_LACKS_ONE: Final = (
+    "That server lacks a command which Reprise needs. A Sentinel has none of them: name it as "
+    "redis+sentinel://host:26379/name-of-the-master in REPRISE_REDIS_URL. Otherwise it is too old, or of another make: "
+    "docs/protocol.md says which ones are used."
+)
 #: Said of one call, whatever the state of the server: the same call fails again.
 _NEVER: Final = frozenset({"WRONGTYPE", "CROSSSLOT", "ERR"})
 _CODE: Final = re.compile(r"[A-Z][A-Z0-9_]*")
+#: With which Redis answers while a connection is made; redis-py calls that a broken connection, and cuts the code off.
+_ON_CONNECTING: Final = (
+    (re.compile("(ERR )?(DB index is out of range|Invalid Database)"), "NODB"),
+    (re.compile("HELLO must be called with the client already authenticated|Authentication required"), "NOAUTH"),
+    (re.compile("invalid username-password pair|Invalid Username or Password"), "WRONGPASS"),
+)
 #: Under `ERR`, but of a known kind: scripts pass on what an ACL forbids in words of their own, a server that has no
 #: room for another client has some later, and a password may be about to be changed.
 _KNOWN_TEXTS: Final = (
@@ -49,16 +63,63 @@ def refusal(text: str, *, code: str | None = None) -> LogUnavailable:
     if piped := _IN_A_PIPELINE.fullmatch(text):
         text = piped[1]
     first, _, rest = text.partition(" ")
+    code = code or _code_on_connecting(text)
     if code is None and _CODE.fullmatch(first):
         code, text = first, rest
     kind_of = code or ""
     if kind_of in {"", "ERR"}:  # a proxy in between has words of its own, and no code
         kind_of = next((found for words, found in _KNOWN_TEXTS if words.search(text)), kind_of)
+    text = text.removeprefix("ERR ") if kind_of != "ERR" else text
     said = f"Redis refused: {f'{kind_of} {_without_script(text)}'.strip()}.".replace("..", ".")
     error = LogRefused if kind_of in _NEVER else LogUnavailable
-    return error(f"{said} {_WAYS_OUT.get(kind_of, '')}".rstrip(), code=kind_of)
+    way_out = _WHO_LACKS_ONE if kind_of == "ERR" and _LACKS_A_COMMAND.search(text) else _WAYS_OUT.get(kind_of, "")
+    return error(f"{said} {way_out}".rstrip(), code=kind_of)
+
+
+def is_refused(text: str) -> bool:
+    """Whether Redis answered, though redis-py calls it a broken connection."""
+    return _code_on_connecting(text) is not None
+
+
+def _code_on_connecting(text: str) -> str | None:
+    return next((code for words, code in _ON_CONNECTING if words.match(text)), None)
 
 
 def _without_script(text: str) -> str:
     """What a person reads: not by which line of which script it came."""
     return text.partition(" script: ")[0].strip()
+
+
+#: Of who did not answer: what a person outside may know of why, without a host, a user or a file.
+_SILENCES: Final = (
+    (
+        re.compile("named the master '([^']*)': .*No such master"),
+        "The sentinels know no master {0!r}, which {url} names.",
+    ),
+    (
+        re.compile(
+            "no sentinel of .*(NOPERM|permissions|HELLO must|Authentication required|invalid username-password)"
+        ),
+        "The sentinels refuse user or password: those go into sentinel_username and sentinel_password in {url}.",
+    ),
+    (re.compile("no sentinel of .*unknown command"), "What {url} names are no sentinels; they may be Redis itself."),
+    (re.compile("no sentinel of "), "No sentinel answers."),
+    (re.compile("is no master, though a sentinel says so"), "The sentinels name a master that is none: wait for them."),
+    (re.compile("the password file .* cannot be read"), "The password_file of {url} cannot be read."),
+    (
+        re.compile("certificate verify failed|CERTIFICATE_VERIFY_FAILED"),
+        "Its certificate is not trusted (ssl_ca_certs).",
+    ),
+    (re.compile("wrong version number|WRONG_VERSION_NUMBER|record layer"), "It speaks no TLS, and {url} asks for it."),
+    (re.compile("Name or service not known|[Nn]ame resolution|No address asso"), "The host in {url} is not known."),
+)
+
+
+def plainly(error: LogUnavailable) -> str:
+    """Why Redis cannot be used now, for whoever may ask: without an address, a user or a secret."""
+    if error.code:
+        return f"Redis refuses: {error.code}. {_WAYS_OUT.get(error.code, '')}".rstrip()
+    for pattern, sentence in _SILENCES:
+        if found := pattern.search(str(error)):
+            return f"Redis does not answer. {sentence.format(*found.groups(), url='REPRISE_REDIS_URL')}"
+    return "Redis does not answer."

@@ -30,7 +30,8 @@ from pydantic_settings import (
 
 from server.streams.durability import Durability
 from server.streams.keys import Keys
-from server.streams.topology.address import check_url
+from server.streams.topology.address import parse_address
+from server.streams.topology.files import check_files
 
 ENV_PREFIX: Final = "REPRISE_"
 ENV_FILE: Final = ".env"
@@ -159,7 +160,7 @@ class CoreSettings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _known_form(cls, value: SecretStr) -> SecretStr:
-        check_url(value.get_secret_value())
+        check_files(parse_address(value.get_secret_value()))
         return value
 
     @field_validator("prefix")

@@ -20,6 +20,10 @@ from server.streams.errors import LogUnavailable
 #: Sharded pub/sub, and scripts that see their own keys only.
 _OLDEST: Final = (7, 0)
 _OLDEST_WITH_WAITAOF: Final = (7, 2)
+_IS_SENTINEL: Final = (
+    "This is a Sentinel, which has no data and only knows who has. "
+    "Name it as redis+sentinel://host:26379/name-of-the-master in REPRISE_REDIS_URL."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,8 @@ def judge(
 
     `in_cluster` says that we speak to it as to a Cluster.
     """
+    if str(info.get("redis_mode", info.get("server_mode", ""))) == "sentinel":  # the second is Valkey's word
+        return Suitability((_IS_SENTINEL,), ())
     refusals = [
         sentence
         for sentence in (

@@ -204,7 +204,7 @@ class Watches:
 
     def _refuse(self, channel: bytes, watch: Watch | None, *, reason: str) -> None:
         if channel == self._home:
-            raise ConnectionAbortedError(f"Redis refused {channel!r}: {reason}")
+            raise ConnectionAbortedError(f"Redis refused {channel.decode()!r}: {reason}")
         if reason.startswith("MOVED ") and self._on_moved is not None:
             if int(reason.split()[1]) != slot_of(channel):
                 raise ConnectionAbortedError(f"Redis refused what was not asked for: {reason}")
@@ -213,7 +213,7 @@ class Watches:
         if watch is None or self._wanted.get(channel) is not watch:
             return
         if not self._refused:
-            _log.warning("Redis refuses to ring on %r, its events come late: %s", channel, reason)
+            _log.warning("Redis refuses to tell of new events on %r, which come late: %s", channel.decode(), reason)
         self._refused.add(channel)
         watch.settle()
 

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from server.streams.errors import LogUnavailable
+from server.streams.refusing import plainly
 
 #: Below the patience of a balancer's health check.
 _ANSWER_SECONDS: Final = 1.0
@@ -29,20 +30,21 @@ class Readiness:
     async def reasons(self) -> list[str]:
         """Every reason, as sentences; empty when ready."""
         found = ["The server is about to stop."] if self.is_draining else []
-        if not await self._answers():
-            return [*found, "Redis does not answer."]
+        if away := await self._why_away():
+            return [*found, away]
         if not self._is_live():
             found.append("The connection that tells of new events is down.")
         if self.unsuitable is None:
             found.append("Redis has not been checked yet.")
         return found + (self.unsuitable or [])
 
-    async def _answers(self) -> bool:
+    async def _why_away(self) -> str:
+        """Empty if Redis answers. Anybody may ask for readiness, so nothing is told that only the log may know."""
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
                 await self._ping()
         except LogUnavailable as error:
-            return error.code == _WRITES_ONLY
+            return "" if error.code == _WRITES_ONLY else plainly(error)
         except TimeoutError:
-            return False
-        return True
+            return "Redis does not answer."
+        return ""

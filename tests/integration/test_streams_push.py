@@ -157,7 +157,7 @@ async def test_what_comes_together_with_the_greeting_ends_the_connection_too(
     async with relaying(redis_url) as relay:
         relay.after_greeting = b"+more\r\n"
         async with listening(relay.url) as found:
-            assert "The doorbell lost Redis: Redis sent " in caplog.text
+            assert "The connection that tells of new events was lost: Redis sent " in caplog.text
             await found.bells.watch("a", found.rung.append)
             await rings(client, "a", "1", found)
 
@@ -178,7 +178,9 @@ async def test_a_server_that_accepts_and_says_nothing_is_given_up_and_tried_agai
     with RedisServer() as server:
         server.pause()
         async with listening(server.url, connected=False) as found:
-            await wait_until(lambda: "The doorbell lost Redis" in caplog.text, description="it is given up")
+            await wait_until(
+                lambda: "The connection that tells of new events was lost" in caplog.text, description="it is given up"
+            )
             assert not found.bells.is_connected
             server.resume()
             await found.until_connected()
@@ -220,7 +222,7 @@ async def test_a_refused_channel_leaves_the_others_alone_and_is_asked_for_again(
         listening(redis_url.replace("unix://", f"unix://{user}")) as found,
     ):
         await asyncio.gather(*(found.bells.watch(name, found.rung.append) for name in ("b", "a")))
-        assert "Redis refuses to ring on b'b'" in caplog.text
+        assert "Redis refuses to tell of new events on 'b'" in caplog.text
         assert await ears(client, "b") == 0
         await rings(client, "a", "1", found)
         await execute(client, "ACL", "SETUSER", "few", "&b")
@@ -236,7 +238,7 @@ async def test_without_its_home_it_is_not_connected_until_that_is_permitted(
         only_channels(client, "a") as user,
         listening(redis_url.replace("unix://", f"unix://{user}"), connected=False) as found,
     ):
-        await wait_until(lambda: "Redis refused b'home': NOPERM" in caplog.text, description="it says why")
+        await wait_until(lambda: "Redis refused 'home': NOPERM" in caplog.text, description="it says why")
         assert not found.bells.is_connected
         await execute(client, "ACL", "SETUSER", "few", "&home")
         await found.until_connected()

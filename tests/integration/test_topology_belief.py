@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, suppress
@@ -22,6 +23,7 @@ from server.streams.topology.slots import SLOTS
 from tests.support.divided import Divided, divided
 from tests.support.redis_node import RedisNode
 from tests.support.waiting import wait_until
+from tests.support.web import serving
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -71,6 +73,25 @@ async def test_sentinels_that_are_behind_lead_no_thread_back_to_the_old_master(m
     client = connect_sync(masters.url, name="test")
     await behind_only(masters, lambda key: execute_many_sync(client, [("SET", key, "1")]))
     client.close()
+
+
+async def test_a_server_says_once_that_the_master_is_another_one(
+    masters: Divided, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving(masters.url) as web:
+        await web.until_ready()
+        for sentinel in masters.sentinels:
+            masters.tell(sentinel)
+
+        def connected() -> set[bool]:
+            """Which of its two clients, that of doorbells or the other, have come to the new master."""
+            names = re.findall(r"name=(reprise-server-[^ ]*)", str(masters.new.command("CLIENT", "LIST")))
+            return {name.endswith("-doorbells") for name in names}
+
+        await wait_until(lambda: len(connected()) == 2, description="both are at the new master", timeout=20)
+        await web.until_ready()
+    said = [message for message in caplog.messages if message.startswith("The master is ")]
+    assert said == [f"The master is {masters.new.address} now; it was {masters.old.address}"]
 
 
 async def test_a_sentinel_that_was_silent_is_asked_last_by_a_thread(masters: Divided):

@@ -41,6 +41,23 @@ RIGHTS = (
     "+role",
     "+client|unblock",
 )
+#: Those of the sentinels, and of the replicas, at the data nodes.
+WATCHING = (
+    "&*",
+    "+multi",
+    "+exec",
+    "+ping",
+    "+role",
+    "+info",
+    "+subscribe",
+    "+publish",
+    "+slaveof",
+    "+config|rewrite",
+    "+client|setname",
+    "+client|kill",
+    "+script|kill",
+)
+FOLLOWING = ("+psync", "+replconf", "+ping")
 needs_tls = pytest.mark.skipif(
     not (which("redis-server") and which("openssl")), reason="redis-server or openssl is not installed on this machine"
 )
@@ -136,6 +153,8 @@ async def runs_a_task(url: str) -> None:
 def test_the_documented_rights_are_those_that_are_tested():
     text = (Path(__file__).parents[2] / "docs" / "deployment.md").read_text()
     assert f"ACL SETUSER reprise on >password {' '.join(RIGHTS)}\n" in text
+    assert f"ACL SETUSER sentinel on >password2 {' '.join(WATCHING)}\n" in text
+    assert f"ACL SETUSER replica on >password3 {' '.join(FOLLOWING)}\n" in text
 
 
 async def does_everything(url: str, **settings: Any) -> None:
@@ -211,8 +230,15 @@ def certificates(tmp_path: Path) -> Certificates:
 @pytest.fixture
 async def guarded(certificates: Certificates) -> AsyncIterator[Sentinels]:
     """Everything by TLS, and nobody gets in without a password."""
-    users = ("user default off", "user admin on >secret ~* &* +@all", f"user app on >first {' '.join(RIGHTS)}")
-    with sentinels(lines=users, auth=("admin", "secret"), tls=certificates) as found:
+    users = (
+        "user default off",
+        "user admin on >secret ~* &* +@all",
+        f"user app on >first {' '.join(RIGHTS)}",
+        f"user sentinel on >second {' '.join(WATCHING)}",
+        f"user replica on >third {' '.join(FOLLOWING)}",
+    )
+    roles = {"auth": ("admin", "secret"), "watcher": ("sentinel", "second"), "follower": ("replica", "third")}
+    with sentinels(lines=users, tls=certificates, **roles) as found:
         await found.settled()
         yield found
 
@@ -233,6 +259,8 @@ async def test_sentinels_and_master_are_reached_by_tls_and_the_password_is_rotat
     guarded.sentinels[0].command("SENTINEL", "FAILOVER", NAME)
     await guarded.switched(before)
     await runs_a_task(url)
+    await guarded.settled()
+    assert [refused(node) for node in guarded.nodes] == [[]] * 3
 
 
 @needs_tls

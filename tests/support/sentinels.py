@@ -21,13 +21,23 @@ class Sentinels:
     """Six processes. The first data node begins as the master."""
 
     def __init__(
-        self, *, lines: tuple[str, ...] = (), auth: tuple[str, str] | None = None, tls: Certificates | None = None
+        self,
+        *,
+        lines: tuple[str, ...] = (),
+        auth: tuple[str, str] | None = None,
+        watcher: tuple[str, str] | None = None,
+        follower: tuple[str, str] | None = None,
+        tls: Certificates | None = None,
     ) -> None:
-        """`lines` are added to the configuration of data nodes; `auth` is the user that all of them log in as."""
+        """`lines` are added to the configuration of data nodes; `auth` is the user that the test logs in as.
+
+        Sentinels log in as `watcher`, replicas as `follower`; without them as `auth`.
+        """
+        watcher, follower = watcher or auth, follower or auth
         credentials = {"username": auth[0], "password": auth[1]} if auth else {}
         data = ["appendonly yes", "appendfsync everysec", "repl-diskless-sync-delay 0", *lines]
-        if auth:
-            data += [f"masteruser {auth[0]}", f"masterauth {auth[1]}"]
+        if follower:
+            data += [f"masteruser {follower[0]}", f"masterauth {follower[1]}"]
         first = RedisNode(*data, credentials=dict(credentials), tls=tls)
         follows = f"replicaof 127.0.0.1 {first.port}"
         self.nodes = [first, *(RedisNode(*data, follows, credentials=dict(credentials), tls=tls) for _ in range(2))]
@@ -37,8 +47,8 @@ class Sentinels:
             f"sentinel failover-timeout {NAME} 3000",
             f"sentinel parallel-syncs {NAME} 2",
         ]
-        if auth:
-            watch += [f"sentinel auth-user {NAME} {auth[0]}", f"sentinel auth-pass {NAME} {auth[1]}"]
+        if watcher:
+            watch += [f"sentinel auth-user {NAME} {watcher[0]}", f"sentinel auth-pass {NAME} {watcher[1]}"]
         self.sentinels = [RedisNode(*watch, words=["--sentinel"], tls=tls) for _ in range(3)]
 
     @property
@@ -101,11 +111,9 @@ def _pairs(reply: Any) -> dict[str, str]:
 
 
 @contextmanager
-def sentinels(
-    *, lines: tuple[str, ...] = (), auth: tuple[str, str] | None = None, tls: Certificates | None = None
-) -> Generator[Sentinels]:
-    """Six running processes, which are ended afterwards; not settled yet."""
-    found = Sentinels(lines=lines, auth=auth, tls=tls)
+def sentinels(**options: Any) -> Generator[Sentinels]:
+    """Six running processes, which are ended afterwards; not settled yet. `options` are those of `Sentinels`."""
+    found = Sentinels(**options)
     with ExitStack() as stack:
         stack.callback(found.close)
         for node in [*found.nodes, *found.sentinels]:

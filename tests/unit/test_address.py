@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from server.streams.errors import InvalidInput
@@ -38,7 +40,7 @@ def test_without_their_own_the_sentinels_are_given_no_password():
     assert address.url_of_sentinel(Host("s", 8)) == "redis://s:8/0"
 
 
-@pytest.mark.parametrize("url", ["redis://h:1/2?ssl_x=1", "unix:///run/redis.sock?db=1", "rediss://u:p@h"])
+@pytest.mark.parametrize("url", ["rediss://h:1/2?ssl_min_version=772", "unix:///run/redis.sock?db=1", "rediss://u:p@h"])
 def test_the_url_of_one_server_is_handed_on_as_it_came(url: str):
     assert parse_address(url).url == url
 
@@ -72,7 +74,26 @@ def test_a_password_file_is_for_every_node():
         ("redis+cluster://a:x", "X has a host and port that cannot be read ('a:x')"),
         ("redis+cluster://a,b:0", "X has the port 0"),
         ("redis+cluster://a/1", "X names a database, and a Cluster has only one"),
-        ("redis+cluster://a?sentinel_username=x", "X has an option ('sentinel_username') that Reprise does not take"),
+        (
+            "redis+cluster://a?sentinel_username=x",
+            "X has an option 'sentinel_username', which only sentinels are given.",
+        ),
+        ("redis://u:hush@a?sentinel_password=hush", "X has an option 'sentinel_password', which only sentinels are"),
+        ("redis://a?ssl_ca_certs=/ca.pem", "X has an option 'ssl_ca_certs', which is of TLS, and its scheme has none."),
+        ("redis+sentinel://a/b?ssl_cert_reqs=none", "X has an option 'ssl_cert_reqs', which is of TLS"),
+        ("redis+cluster://:hush@a?ssl_keyfile=/k", "X has an option 'ssl_keyfile', which is of TLS"),
+        ("unix:///s?ssl_certfile=/c", "X has an option 'ssl_certfile', which is of TLS"),
+        ("rediss://a?ssl_cert_reqs=maybe", "X has an option 'ssl_cert_reqs' that is none of required, optional, none."),
+        ("rediss://a?ssl_check_hostname=maybe", "X has an option 'ssl_check_hostname' that is none of true, false"),
+        ("rediss://a?ssl_min_version=TLSv1_3", "X has an option 'ssl_min_version' that is no number"),
+        ("redis://u:hush@a?passwordfile=/f", "X has an option 'passwordfile' that Reprise does not take; did you mean"),
+        ("rediss://a?ssl_ca_cert=/f", "X has an option 'ssl_ca_cert' that Reprise does not take; did you mean ssl_ca_"),
+        ("redis://a?timeout=1", "X has an option ('timeout') that Reprise does not take; docs/settings.md lists"),
+        ("redis://u:hush@a?hush=1", "X has an option that Reprise does not take; docs/settings.md lists"),
+        ("redis://a,b", "X names several hosts, and such a URL has one ('a,b'). Write sentinels as redis+sentinel://"),
+        ("redis://:hush@a:1,b:2/0", "X names several hosts, and such a URL has one. Write sentinels as"),
+        ("unix://relative/s", "X names a socket by a path that does not begin with '/' ('relative')."),
+        ("unix://relative", "X names a socket by a path that does not begin with '/' ('relative')."),
         ("redis://a?password_file=", "X has an option 'password_file' without the path of a file"),
         ("redis://u:hush@a?password_file=/f", "X has a password and a password_file; leave one of them out"),
         ("redis://a?password=hush&password_file=/f", "X has a password and a password_file; leave one of them out"),
@@ -88,7 +109,20 @@ def test_a_url_that_does_not_work_is_a_sentence_with_the_way_out(url: str, sente
     assert "hush" not in told
     scheme = url.partition("://")[0]
     form = "redis+sentinel://" if "sentinel" in scheme else f"{scheme}://"
-    assert form in told.removeprefix(sentence)
+    way_out = r"Write |Leave it out|Begin it with rediss://|Use redis://"
+    assert re.search(way_out, told)
+    assert form in told.removeprefix(sentence) or "TLS" in told or "sentinels" in told
+
+
+def test_the_nearest_option_is_named_for_one_that_is_unknown():
+    with pytest.raises(InvalidInput, match=r"; did you mean password_file\? Write it as redis://host:6379/0"):
+        check_url("redis://a?passwordfile=/f")
+
+
+def test_several_hosts_are_told_the_forms_that_have_them_with_tls_where_there_was_tls():
+    told = r"rediss\+sentinel://host:26379,host:26379/name-of-the-master/0, and nodes .* as rediss\+cluster://host:6379,host"
+    with pytest.raises(InvalidInput, match=told):
+        check_url("rediss://a,b")
 
 
 def test_what_may_hold_a_password_is_not_in_the_repr():

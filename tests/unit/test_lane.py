@@ -357,7 +357,7 @@ async def test_a_call_that_another_node_refused_and_this_one_too_waits_for_nothi
 
 
 @in_virtual_time
-async def test_a_redis_that_refuses_everybody_is_said_once_and_so_is_its_recovery():
+async def test_a_redis_that_refuses_everybody_is_said_once_for_each_reason_and_so_is_its_recovery():
     bench = Bench()
     await bench.connected()
     said: list[str] = []
@@ -367,18 +367,22 @@ async def test_a_redis_that_refuses_everybody_is_said_once_and_so_is_its_recover
     logger.addHandler(handler)
     before = logger.level
     logger.setLevel(logging.INFO)
-    for word in "abc":
-        bench.enlist(word, f"{word}{word}")
+    for number, code in enumerate(["OOM", "OOM", "NOREPLICAS", "OOM", "NOREPLICAS"]):
+        bench.enlist(f"{number}", f"{number}{number}")
         await asyncio.sleep(1)
-        bench.wire.reply(LogUnavailable("OOM"), LogUnavailable("OOM"))
-    assert bench.lane.trouble == "OOM"
+        bench.wire.reply(LogUnavailable(code, code=code), LogUnavailable(code, code=code))
+    assert bench.lane.trouble == "NOREPLICAS"
     for word in "de":
         bench.enlist(word, "mistaken")
         await asyncio.sleep(1)
         bench.wire.reply("ok", LogRefused("WRONGTYPE"))
     logger.removeHandler(handler)
     logger.setLevel(before)
-    assert said == ["Appends wait: OOM", "Appends go on"]
+    assert said == [
+        "Appends wait: OOM",
+        "Appends still wait, for another reason: NOREPLICAS",
+        "Appends go on",
+    ]
     assert bench.lane.trouble == ""
 
 

@@ -10,6 +10,7 @@ from redis.exceptions import (
     ResponseError,
     TryAgainError,
 )
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from server.streams.connections import unavailable
 from server.streams.errors import LogRefused
@@ -29,6 +30,7 @@ WAITED_FOR = {
     "TRYAGAIN": "TRYAGAIN Multiple keys request during rehashing of slot",
     "BUSY": "ERR Error running script: Script killed by user with SCRIPT KILL.",
     "": "upstream failure",
+    "NODB": "ERR DB index is out of range",
     "NOAOF": "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.",
 }
 HOPELESS = {
@@ -67,11 +69,18 @@ def test_what_a_cluster_says_on_its_way_is_waited_for(text: str):
         (WAITED_FOR["NOREPLICAS"], "min-replicas-to-write"),
         (WAITED_FOR["NOPERM"], "grant this user"),
         (WAITED_FOR["NOAOF"], "appendonly yes"),
+        (WAITED_FOR["NODB"], "must be below its setting 'databases'"),
         (HOPELESS["WRONGTYPE"], "remove that key"),
+        (HOPELESS["ERR"], "name it as redis+sentinel://host:26379/name-of-the-master"),
     ],
 )
 def test_a_refusal_says_what_to_do(text: str, words: str):
     assert words in str(refusal(text))
+
+
+@pytest.mark.parametrize("text", [WAITED_FOR["NODB"], HOPELESS["ERR"]])
+def test_what_a_wrong_address_leads_to_is_called_no_bug(text: str):
+    assert "bug" not in str(refusal(text))
 
 
 @pytest.mark.parametrize(
@@ -93,6 +102,9 @@ def test_a_refusal_says_what_to_do(text: str, words: str):
             ),
             "OOM",
         ),
+        (RedisConnectionError("DB index is out of range"), "NODB"),
+        (AuthenticationError("invalid username-password pair or user is disabled."), "WRONGPASS"),
+        (RedisConnectionError("HELLO must be called with the client already authenticated, otherwise"), "NOAUTH"),
         (ConnectionResetError("gone"), ""),
     ],
 )

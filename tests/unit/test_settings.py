@@ -151,14 +151,16 @@ def test_the_redis_url_is_never_shown(monkeypatch: pytest.MonkeyPatch):
         "redis://[::1",
         "redis://h/0?db=zz",
         "redis://h/0?socket_timeout=1",
+        "redis://a,b",
         "unix://",
+        "unix://relative/path",
     ],
 )
 def test_a_redis_url_that_does_not_work_is_one_sentence(url: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("REPRISE_REDIS_URL", url)
     sentence = refusal(ServerSettings)
     assert sentence.startswith("REPRISE_REDIS_URL ")
-    assert "Write it as " in sentence
+    assert "Write " in sentence
     assert "\n" not in sentence
 
 
@@ -194,6 +196,35 @@ def test_a_redis_url_that_may_hold_a_password_is_refused_without_being_shown(url
 def test_a_redis_url_of_every_known_form_is_taken(url: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("REPRISE_REDIS_URL", url)
     assert load_settings(ServerSettings).redis_url.get_secret_value() == url
+
+
+@pytest.mark.parametrize(
+    ("option", "sentence"),
+    [
+        (
+            "password_file={}/absent",
+            "names a password_file '{}/absent' that cannot be read: No such file or directory.",
+        ),
+        ("password_file={}/empty", "names a password_file '{}/empty' that is empty."),
+        ("ssl_ca_certs={}/absent", "names a file (ssl_ca_certs) that cannot be read, '{}/absent': No such file"),
+        ("ssl_ca_certs={}/text", "names a file (ssl_ca_certs) that holds no certificate of an authority: '{}/text'."),
+        ("ssl_ca_path={}/absent", "names a folder of authorities (ssl_ca_path) that is not there: '{}/absent'."),
+        ("ssl_certfile={}/absent", "names a file (ssl_certfile) that cannot be read, '{}/absent': No such file"),
+        ("ssl_certfile={}/text", "names a certificate (ssl_certfile) and a key that do not work together: '{}/text'."),
+        ("ssl_keyfile={}/text", "has an option 'ssl_keyfile' without 'ssl_certfile'."),
+        ("ssl_ciphers=none-such", "has an option 'ssl_ciphers' that names none."),
+    ],
+)
+@pytest.mark.parametrize("kind", [ServerSettings, WorkerSettings])
+def test_a_file_of_the_redis_url_that_cannot_be_used_stops_the_start(
+    kind: type[CoreSettings], option: str, sentence: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (folder / "empty").write_text("\n")
+    (folder / "text").write_text("no certificate\n")
+    monkeypatch.setenv("REPRISE_REDIS_URL", f"rediss://h/0?{option.format(folder)}")
+    refused = refusal(kind)
+    assert refused.startswith(f"REPRISE_REDIS_URL {sentence.format(folder)}")
+    assert "\n" not in refused
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,8 @@ def test_a_master_that_keeps_its_data_and_evicts_nothing_is_fine() -> None:
     [
         ({"redis_version": "6.2.14"}, "needs Redis 7.0 or later"),
         ({"cluster_enabled": 1}, "Name it with redis+cluster:// in REPRISE_REDIS_URL"),
+        ({"redis_mode": "sentinel"}, "redis+sentinel://host:26379/name-of-the-master"),
+        ({"server_mode": "sentinel"}, "redis+sentinel://host:26379/name-of-the-master"),
         ({"role": "slave"}, "Point REPRISE_REDIS_URL at the master"),
         ({"maxmemory_policy": "volatile-lru"}, "CONFIG SET maxmemory-policy noeviction"),
         ({"maxmemory_policy": "allkeys-random"}, "'allkeys-random'"),

@@ -220,7 +220,7 @@ def test_refusals_are_told_once_and_leave_the_others_alone(caplog: pytest.LogCap
         watches.prove()
         exchange(watches, server)
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == [
-        "Redis refuses to ring on b'a', its events come late: NOPERM no such channel for you"
+        "Redis refuses to tell of new events on 'a', which come late: NOPERM no such channel for you"
     ]
     assert server.subscribed == {HOME, b"c"}
     watches.leave(b"a")
@@ -234,7 +234,7 @@ def test_refusals_are_told_once_and_leave_the_others_alone(caplog: pytest.LogCap
         ([b"ssubscribe", b"b", 1], "subscribed b'b', which was not asked for"),
         ([b"sunsubscribe", b"a", 0], "ended the subscription of b'a' by itself"),
         (b"OK", "was not asked for: b'OK'"),
-        (ReplyError("NOPERM home"), r"refused b'home': NOPERM"),
+        (ReplyError("NOPERM home"), r"refused 'home': NOPERM"),
     ],
 )
 def test_an_answer_that_fits_nothing_ends_the_connection(reply: Any, reason: str):

@@ -12,13 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from server.streams.errors import InvalidInput
+from server.streams.topology.options import Fault, read_options
 
-#: Those of TLS, `ssl_…`, besides; the others are set by us or would make redis-py fail at the first command.
-_OPTIONS: Final = frozenset({"db", "username", "password", "password_file"})
-_SENTINEL_OPTIONS: Final = frozenset({"sentinel_username", "sentinel_password"})
 _DATABASE: Final = re.compile(r"/?|/[0-9]{1,9}")
 _SERVICE: Final = re.compile(r"/([A-Za-z0-9._-]{1,128})(/?|/[0-9]{1,9})")
 #: The names of a master that Redis' own sentinels take.
@@ -77,11 +75,12 @@ class Address:
     #: Whose password that is; None for the user that Redis calls `default`.
     username: str | None = None
     has_tls: bool = False
+    #: The options of TLS, by their names in the URL.
+    tls: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     _userinfo: str = field(default="", repr=False)
     _sentinel_userinfo: str = field(default="", repr=False)
     _database: str = "0"
     _query: str = field(default="", repr=False)
-    _tls_query: str = field(default="", repr=False)
 
     def url_of(self, host: Host) -> str:
         """For redis-py, of one server among several."""
@@ -89,7 +88,7 @@ class Address:
 
     def url_of_sentinel(self, host: Host) -> str:
         """Sentinels have a user and a password of their own, and no databases."""
-        return self._url(f"{self._sentinel_userinfo}{host}/0", self._tls_query)
+        return self._url(f"{self._sentinel_userinfo}{host}/0", urlencode(self.tls))
 
     def _url(self, place: str, query: str) -> str:
         return f"{'rediss' if self.has_tls else 'redis'}://{place}{'?' if query else ''}{query}"
@@ -114,40 +113,33 @@ def parse_address(url: str, *, what: str = "REPRISE_REDIS_URL") -> Address:
     may_show = "@" not in url and "password" not in url
     try:
         return _parse(url, scheme, kind)
-    except _Fault as fault:
+    except Fault as fault:
         form = "unix:///path/to/socket" if scheme == "unix" else _FORMS[kind].replace("redis", scheme.partition("+")[0])
         hint = "" if may_show else ", with %23 for # and %2F for / in a password"
         shown = f" ({fault.offending[:60]!r})" if may_show and fault.offending else ""
         text = fault.text.replace("{shown}", shown)
-        raise InvalidInput(f"{what} {text}. Write it as {form}{hint}.") from None
-
-
-class _Fault(Exception):
-    """What is wrong behind the scheme. redis-py itself would read past much of it, and use another database."""
-
-    def __init__(self, text: str, offending: str = "") -> None:
-        super().__init__(text)
-        self.text = text
-        self.offending = offending
+        way_out = fault.way_out or f"Write it as {form}{hint}"
+        raise InvalidInput(f"{what} {text}{'' if text.endswith('?') else '.'} {way_out}.") from None
 
 
 def _parse(url: str, scheme: str, kind: Kind) -> Address:
     try:
         parts = urlsplit(url)
         userinfo, at, places = parts.netloc.rpartition("@")
+        _check_places(places, scheme, kind)
         hosts = () if scheme == "unix" else tuple(_host(place, kind) for place in _split(places, kind))
     except ValueError:  # its text repeats a part of what may be a password
         text = "has a host and port that cannot be read{shown}; a port is a number from 1 to 65535"
-        raise _Fault(text, url.partition("://")[2]) from None
+        raise Fault(text, url.partition("://")[2]) from None
     if any(host.port == 0 for host in hosts):
-        raise _Fault("has the port 0; a port is a number from 1 to 65535")
+        raise Fault("has the port 0; a port is a number from 1 to 65535")
     if "#" in url:
-        raise _Fault("has a '#', which must be written %23")
+        raise Fault("has a '#', which must be written %23")
     service, database = _place(parts.path, scheme, kind)
-    options = _options(parts.query, kind)
+    options = read_options(parts.query, has_tls=scheme.startswith("rediss"), asks_sentinels=kind is Kind.SENTINEL)
     database = options.get("db", database)
     if kind is Kind.CLUSTER and int(database):
-        raise _Fault("names a database, and a Cluster has only one")
+        raise Fault("names a database, and a Cluster has only one")
     tls = {name: value for name, value in options.items() if name.startswith("ssl_")}
     own = {name: value for name, value in options.items() if name in {"username", "password"}}
     sentinel = [quote(options.get(f"sentinel_{part}", ""), safe="") for part in ("username", "password")]
@@ -164,12 +156,26 @@ def _parse(url: str, scheme: str, kind: Kind) -> Address:
         password_file=password_file,
         username=username,
         has_tls=scheme.startswith("rediss"),
+        tls=tls,
         _userinfo=userinfo + at,
         _sentinel_userinfo=":".join(sentinel) + "@" if any(sentinel) else "",
         _database=database,
         _query=urlencode({**own, **tls}),
-        _tls_query=urlencode(tls),
     )
+
+
+def _check_places(places: str, scheme: str, kind: Kind) -> None:
+    if scheme == "unix" and places:
+        text = "names a socket by a path that does not begin with '/'{shown}"
+        raise Fault(text, places, way_out="Write it as unix:///path/to/socket, with three slashes")
+    if kind is Kind.ONE and "," in places:
+        tls = "s" if scheme == "rediss" else ""
+        raise Fault(
+            "names several hosts, and such a URL has one{shown}",
+            places,
+            way_out=f"Write sentinels as redis{tls}+sentinel://host:26379,host:26379/name-of-the-master/0, "
+            f"and nodes of a Cluster as redis{tls}+cluster://host:6379,host:6379",
+        )
 
 
 def _split(places: str, kind: Kind) -> list[str]:
@@ -189,33 +195,20 @@ def _place(path: str, scheme: str, kind: Kind) -> tuple[str, str]:
     """The name of the master, where there is one, and the number of the database."""
     if scheme == "unix":
         if len(path) < 2:
-            raise _Fault("names no socket")
+            raise Fault("names no socket")
         return "", "0"
     if kind is Kind.SENTINEL:
         found = _SERVICE.fullmatch(path)
         if found is None:
-            raise _Fault(f"does not name the master behind the hosts{{shown}}; a name has {_SERVICE_RULE}", path)
+            raise Fault(f"does not name the master behind the hosts{{shown}}; a name has {_SERVICE_RULE}", path)
         return found[1], found[2].strip("/") or "0"
     if not _DATABASE.fullmatch(path):
-        raise _Fault("ends with what is no number of a database{shown}", path)
+        raise Fault("ends with what is no number of a database{shown}", path)
     return "", path.strip("/") or "0"
-
-
-def _options(query: str, kind: Kind) -> dict[str, str]:
-    known = _OPTIONS | _SENTINEL_OPTIONS if kind is Kind.SENTINEL else _OPTIONS
-    options = dict(parse_qsl(query, keep_blank_values=True))
-    for name, value in options.items():
-        if name == "db" and not value.isdecimal():
-            raise _Fault("has an option 'db' that is no number of a database")
-        if name == "password_file" and not value:
-            raise _Fault("has an option 'password_file' without the path of a file")
-        if name not in known and not name.startswith("ssl_"):
-            raise _Fault("has an option{shown} that Reprise does not take", name)
-    return options
 
 
 def _user_without_password(userinfo: str, options: Mapping[str, str]) -> str | None:
     name, _, password = userinfo.partition(":")
     if password or "password" in options:
-        raise _Fault("has a password and a password_file; leave one of them out")
+        raise Fault("has a password and a password_file; leave one of them out")
     return options.get("username") or unquote(name) or None

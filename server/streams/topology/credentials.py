@@ -12,18 +12,23 @@ from redis.credentials import CredentialProvider
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 
+def read_password(path: str) -> str:
+    """What the file holds, without the end of its line. Raises `OSError` or `UnicodeDecodeError`."""
+    return Path(path).read_text(encoding="utf-8").rstrip("\r\n")
+
+
 class PasswordFile(CredentialProvider):
     """What redis-py asks whenever it dials."""
 
     def __init__(self, path: str, *, username: str | None) -> None:
-        self._path = Path(path)
+        self._path = path
         self._username = username
 
     def get_credentials(self) -> tuple[str] | tuple[str, str]:
         try:
-            password = self._path.read_text(encoding="utf-8").rstrip("\r\n")
+            password = read_password(self._path)
         except (OSError, UnicodeDecodeError) as error:
-            raise RedisConnectionError(f"the password file {str(self._path)!r} cannot be read: {error}") from error
+            raise RedisConnectionError(f"the password file {self._path!r} cannot be read: {error}") from error
         return (self._username, password) if self._username else (password,)
 
     async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:

@@ -44,8 +44,9 @@ def nobody_knows(address: Address, faults: Iterable[Exception]) -> RedisConnecti
 class Sentinels:
     """Those that watch over one master. Belongs to one event loop; its owner closes it."""
 
-    def __init__(self, address: Address, *, name: str) -> None:
+    def __init__(self, address: Address, *, name: str, tells_of_moves: bool = True) -> None:
         self._address = address
+        self._tells_of_moves = tells_of_moves
         self._clients = [node_client(address.url_of_sentinel(host), **_options(name)) for host in address.hosts]
         self._look: asyncio.Task[Named] | None = None
         self._watch: asyncio.Task[None] | None = None
@@ -82,7 +83,7 @@ class Sentinels:
         if look.cancelled() or look.exception():
             return
         found = look.result()
-        if self._known is not None and found.host != self._known.host:
+        if self._tells_of_moves and self._known is not None and found.host != self._known.host:
             _log.warning("The master is %s now; it was %s", found.host, self._known.host)
         self._known = found
         for connection in list(self._connections):
@@ -142,9 +143,11 @@ class _ToMasterByTls(_ToMaster, SSLConnection):
     pass
 
 
-def master_client(address: Address, *, name: str, socket_timeout: float | None) -> NodeClient:
-    """A client of the present master, whichever server that is."""
-    sentinels = Sentinels(address, name=name)
+def master_client(
+    address: Address, *, name: str, socket_timeout: float | None, tells_of_moves: bool = True
+) -> NodeClient:
+    """A client of the present master, whichever server that is; with `tells_of_moves` the log says which."""
+    sentinels = Sentinels(address, name=name, tells_of_moves=tells_of_moves)
     options: dict[str, Any] = {**options_for(address, name=name, socket_timeout=socket_timeout), **pool_options()}
     options.update(cast("dict[str, Any]", parse_url(address.url_of(address.hosts[0]))))
     options["connection_class"] = _ToMasterByTls if address.has_tls else _ToMaster
