@@ -110,7 +110,7 @@ class Ear:
             except (RedisError, OSError) as error:  # a timeout is an OSError
                 self._failures += 1
                 if self._failures == 1:
-                    _log.warning("The connection that tells of new events was lost: %s", error or type(error).__name__)
+                    _log.warning("The connection that tells of new events is down: %s", error or type(error).__name__)
             pause = _BACKOFF_SECONDS[min(self._failures, len(_BACKOFF_SECONDS)) - 1]
             await asyncio.sleep(pause * jitter.uniform(0.7, 1.3))
 
@@ -165,7 +165,7 @@ class Ear:
         if is_home and self._connected_at is None:
             self._connected_at = monotonic()
             if self._failures:
-                _log.info("The connection that tells of new events stands again")
+                _log.info("The connection that tells of new events is up again")
             self._failures = 0
             self.on_connect()
 

@@ -25,8 +25,8 @@ _WAYS_OUT: Final = {
     "WRONGPASS": "User and password in REPRISE_REDIS_URL are not what it knows.",
     "WRONGTYPE": "Somebody else wrote to a key of Reprise: remove that key, or take another REPRISE_PREFIX.",
     "CROSSSLOT": "Keys of one call lie in different slots of the cluster: this is a bug of Reprise, please report it.",
-    "NODB": "It has no database of that number: the one in REPRISE_REDIS_URL must be below its setting 'databases', 16 "
-    "if it has none.",
+    "NODB": "It has no database of that number: the one in REPRISE_REDIS_URL must be below its setting 'databases' "
+    "(16 if that is not set).",
     "ERR": "This is a bug of Reprise, please report it.",
 }
 _LACKS_A_COMMAND: Final = re.compile("unknown (sub)?command", re.IGNORECASE)

@@ -157,7 +157,7 @@ async def test_what_comes_together_with_the_greeting_ends_the_connection_too(
     async with relaying(redis_url) as relay:
         relay.after_greeting = b"+more\r\n"
         async with listening(relay.url) as found:
-            assert "The connection that tells of new events was lost: Redis sent " in caplog.text
+            assert "The connection that tells of new events is down: Redis sent " in caplog.text
             await found.bells.watch("a", found.rung.append)
             await rings(client, "a", "1", found)
 
@@ -179,7 +179,7 @@ async def test_a_server_that_accepts_and_says_nothing_is_given_up_and_tried_agai
         server.pause()
         async with listening(server.url, connected=False) as found:
             await wait_until(
-                lambda: "The connection that tells of new events was lost" in caplog.text, description="it is given up"
+                lambda: "The connection that tells of new events is down" in caplog.text, description="it is given up"
             )
             assert not found.bells.is_connected
             server.resume()
