@@ -69,7 +69,7 @@ def _name_a_type(body: dict[str, Any], name: str) -> None:
 def _accepted(case: Any, number: int) -> str | None:
     """The form of the answer: the one in which the parameters count, or any."""
     if case.path.startswith("/stream/countdown"):
-        has_cursor = _HEADER in case.headers or any(case.query.get(name) for name in _CURSORS)
+        has_cursor = case.headers.get(_HEADER) or any(case.query.get(name) for name in _CURSORS)
         return _JSON if has_cursor and "wait" in case.query else _EVENT_STREAM
     if case.path.endswith(_STARTING):
         return _EVENT_STREAM if number % 2 or (case.method == "POST" and case.query) else None
