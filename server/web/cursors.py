@@ -29,7 +29,7 @@ _COUNT: Final = re.compile(r"[1-9][0-9]{0,5}")
 _MILLISECONDS: Final = re.compile(r"0|[1-9][0-9]{0,14}")
 _LOST_PLUS: Final = re.compile(r" (?=[0-9]{2}:?[0-9]{2}$)")
 #: Of one request: more than a page has listeners for.
-_MOST_TYPES: Final = 64
+MOST_TYPES: Final = 64
 
 
 def cursor_text(request: AnyRequest) -> str | None:
@@ -82,8 +82,8 @@ def manner_of(request: AnyRequest) -> Manner:
 
 def _types(request: AnyRequest) -> Types | None:
     given = set(request.query_params.getlist("type"))
-    if len(given) > _MOST_TYPES:
-        raise Problem(400, f"There are {len(given)} types. Ask for {_MOST_TYPES} at most, or for all: without 'type'.")
+    if len(given) > MOST_TYPES:
+        raise Problem(400, f"There are {len(given)} types. Ask for {MOST_TYPES} at most, or for all: without 'type'.")
     return shown_types(given) if given else None
 
 

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from server.web.state import WebRequest
 
 #: So that the longest id of several streams passes the header limits of nginx and HAProxy as they come.
-_MOST_STREAMS: Final = 32
-_LONGEST_NAMES: Final = 2048
+MOST_STREAMS: Final = 32
+LONGEST_NAMES: Final = 2048
 _FULL: Final = "This server carries as many event streams as it may. Come back a little later."
 
 
@@ -58,12 +58,12 @@ def streams_of(request: WebRequest) -> list[str]:
     streams = [parse_stream_name(each) for each in dict.fromkeys(request.query_params.getlist("stream"))]
     if not streams:
         raise Problem(400, "No stream is named. Use /events?stream=chat.42&stream=system.")
-    if len(streams) > _MOST_STREAMS:
-        raise Problem(400, f"There are {len(streams)} streams. Follow {_MOST_STREAMS} at most in one request.")
-    if (size := sum(map(len, streams))) > _LONGEST_NAMES:
+    if len(streams) > MOST_STREAMS:
+        raise Problem(400, f"There are {len(streams)} streams. Follow {MOST_STREAMS} at most in one request.")
+    if (size := sum(map(len, streams))) > LONGEST_NAMES:
         raise Problem(
             400,
-            f"The names of the {len(streams)} streams have {size} characters together; {_LONGEST_NAMES} is the most. "
+            f"The names of the {len(streams)} streams have {size} characters together; {LONGEST_NAMES} is the most. "
             "Follow them in two requests.",
         )
     return streams

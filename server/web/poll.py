@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from server.fanout import Subscription
     from server.web.state import WebRequest
 
-_LONGEST_WAIT_SECONDS: Final = 60
+LONGEST_WAIT_SECONDS: Final = 60
 _WAIT: Final = re.compile(r"[0-9]{1,2}(\.[0-9]{1,3})?")
 #: Where a request begins is in its cursor from the second one on.
 _PLACES: Final = frozenset({"last_event_id", "lastEventId", "from", "last", "since"})
@@ -76,9 +76,9 @@ class Collector:
 def wait_of(request: WebRequest) -> float:
     """How long the client waits. Raises `Problem`."""
     text = request.query_params.get("wait") or "0"
-    if _WAIT.fullmatch(text) and float(text) <= _LONGEST_WAIT_SECONDS:
+    if _WAIT.fullmatch(text) and float(text) <= LONGEST_WAIT_SECONDS:
         return float(text)
-    raise Problem(400, f"'wait' is {shown(text)}. Use a number of seconds from 0 to {_LONGEST_WAIT_SECONDS}.")
+    raise Problem(400, f"'wait' is {shown(text)}. Use a number of seconds from 0 to {LONGEST_WAIT_SECONDS}.")
 
 
 async def poll(request: WebRequest, subscription: Subscription, *, wait_seconds: float) -> Response:

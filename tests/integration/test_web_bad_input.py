@@ -104,6 +104,13 @@ async def test_a_body_that_is_no_object_is_refused(web: Web, value: object, show
     assert f"must be a JSON object such as {{…}}, not {shown}." in document["detail"]
 
 
+@pytest.mark.parametrize("headers", [JSON, {}])
+async def test_an_empty_body_is_refused(web: Web, headers: dict[str, str]) -> None:
+    document = problem(await web.client.post("/tasks", content=b"", headers=headers), 422)
+    assert [error["pointer"] for error in document["errors"]] == ["#/type"]
+    assert await nothing_created(web)
+
+
 HUGE = b"9" * 5000
 
 
@@ -282,6 +289,34 @@ async def test_a_malformed_cursor_in_the_header_is_refused_by_execute_before_it_
     async with web.client.stream("GET", f"/tasks/{task_id}/events", headers=EVENT_STREAM) as response:
         assert response.status_code == 200
     assert (await web.client.get(f"/tasks/{task_id}")).json()["status"] == "pending"
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("last=-1", "'last' is '-1'"),
+        ("since=x", "'since' is 'x'"),
+        ("from=latest&since=1", "each name a place to begin at"),
+        ("compact=1", "'compact' is '1'"),
+        ("type=", "'' is not an event type"),
+        ("type=a%0Ab", "'a\\nb' is not an event type"),
+        ("type=a%00", "'a\\x00' is not an event type"),
+        ("heartbeat=1", "'heartbeat' is '1'"),
+    ],
+)
+async def test_a_wrong_parameter_of_a_stream_is_refused_before_anything_starts(
+    web: Web, query: str, words: str
+) -> None:
+    created = await web.client.post(f"/tasks?{query}", json={"type": "free"}, headers=EVENT_STREAM)
+    assert words in problem(created, 400)["detail"]
+    assert await nothing_created(web)
+    task_id = (await web.create(execute=False))["id"]
+    executed = await web.client.post(f"/tasks/{task_id}/execute?{query}")
+    assert words in problem(executed, 400)["detail"]
+    assert (await web.client.get(f"/tasks/{task_id}")).json()["status"] == "pending"
+    countdown = await web.client.get(f"/stream/countdown/5?{query}", headers=EVENT_STREAM)
+    assert words in problem(countdown, 400)["detail"]
+    assert [task["id"] for task in (await web.client.get("/tasks")).json()["tasks"]] == [task_id]
 
 
 @pytest.mark.parametrize(

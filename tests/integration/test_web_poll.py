@@ -128,6 +128,20 @@ async def test_the_end_is_told_with_the_last_events_and_ever_after(web: Web, han
     assert again == {"events": [], "cursor": str(last.id), "gap": None, "ended": True}
 
 
+@pytest.mark.parametrize("address", ["/streams/a/events?", "/events?stream=a&"])
+async def test_who_waits_for_a_stream_is_told_that_it_is_deleted(web: Web, hand: Hand, address: str) -> None:
+    await hand.publish("a", drafts("x"), token="1")
+    cursor = (await poll(web, address))["cursor"]
+    waiting = asyncio.create_task(poll(web, f"{address}wait=30&last_event_id={cursor}"))
+    await wait_until(lambda: web.hub.subscribers == 1, description="it waits")
+    assert (await web.client.delete("/streams/a")).status_code == 204
+    found = await waiting
+    assert [(event["type"], event["data"]) for event in found["events"]] == [("cancelled", '{"reason":"deleted"}')]
+    assert (found["gap"], found["ended"]) == (None, True)
+    again = await poll(web, f"{address}wait=30&last_event_id={found['cursor']}")
+    assert (again["events"], again["ended"]) == ([], True)
+
+
 async def test_a_gap_is_told_in_its_own_member(web: Web, hand: Hand, keys: Keys) -> None:
     first = (await hand.publish("a", numbered(0, 9), token="1")).id
     await execute(hand.client, "XTRIM", keys.log("a"), "MAXLEN", 2)

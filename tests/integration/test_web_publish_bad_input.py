@@ -236,6 +236,26 @@ async def test_wrong_settings_are_named(web: Web, body: dict[str, Any], pointer:
 
 
 @pytest.mark.parametrize(
+    ("content", "status", "words"),
+    [
+        (b"{", 400, "line 1, column 2"),
+        (b'{"result": "\xff"}', 400, "not UTF-8"),
+        (b'{"result": %b}' % (b"[" * 100_000), 400, "deeper than 100"),
+        (b"[]", 422, "must be a JSON object"),
+        (b'"%b"' % (b"x" * 262_144), 413, "larger than 262144 bytes"),
+    ],
+)
+async def test_a_body_that_cannot_be_used_neither_makes_nor_closes_a_stream(
+    web: Web, content: bytes, status: int, words: str
+) -> None:
+    made = await web.client.put("/streams/chat", content=content, headers=JSON)
+    closed = await web.client.post("/streams/chat/close", content=content, headers=JSON)
+    for response in (made, closed):
+        assert words in problem(response, status)["detail"]
+    assert await nothing_stored(web)
+
+
+@pytest.mark.parametrize(
     "query",
     [
         *("limit=0", "limit=1001", "limit=-1", "limit=x", "after=x", "before=1_0-0", "order=up", "attempts=some"),

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+from jsonschema import Draft202012Validator
+
+from server.web.openapi.document import document
+
 
 def closed(found: Any) -> Any:
     """The same with objects of answers that have the members that are told and no others.
@@ -18,3 +22,10 @@ def closed(found: Any) -> Any:
     if members.get("type") == "object" and "properties" in members:
         members.setdefault("additionalProperties", False)
     return members
+
+
+def faults(schema: dict[str, Any], value: Any) -> list[str]:
+    """What is wrong with a value, members that the schema does not tell of included."""
+    whole = closed({**schema, "components": document()["components"]})
+    validator: Any = Draft202012Validator(whole)
+    return [error.message for error in validator.iter_errors(value)]

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple, cast
 
 import pytest
 from httpx_sse._decoders import SSEDecoder
-from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from starlette.routing import Mount, Route
 
@@ -18,7 +17,7 @@ from server.web import new_task
 from server.web.open_streams import drafts, manage
 from server.web.openapi.document import document, operations
 from server.web.routes import routes
-from tests.support.openapi import closed
+from tests.support.openapi import faults
 
 DOCUMENT = document()
 SCHEMAS: dict[str, Any] = DOCUMENT["components"]["schemas"]
@@ -68,13 +67,6 @@ def examples() -> Iterator[Example]:
             yield from walk(f"{where}/{name}", each)
 
     return walk("", DOCUMENT)
-
-
-def faults(schema: dict[str, Any], value: Any) -> list[str]:
-    """What is wrong with a value, members that the schema does not tell of included."""
-    whole = closed({**schema, "components": {"schemas": SCHEMAS}})
-    validator: Any = Draft202012Validator(whole)
-    return [error.message for error in validator.iter_errors(value)]
 
 
 def test_the_document_is_openapi_3_1() -> None:

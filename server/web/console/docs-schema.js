@@ -29,11 +29,22 @@ export function linkTo(name) {
  * @returns {string}
  */
 function bounds(schema) {
-  const least = schema.minimum ?? schema.minLength ?? schema.minItems;
-  const most = schema.maximum ?? schema.maxLength ?? schema.maxItems;
-  if (most !== undefined) return ` ${least ?? 0}–${most}${schema.maxLength === undefined ? "" : " characters"}`;
+  const least = schema.minimum ?? schema.minLength;
+  const most = schema.maximum ?? schema.maxLength;
+  if (most !== undefined) return ` ${range(least, most)}${schema.maxLength === undefined ? "" : " characters"}`;
   if (!least) return "";
   return schema.minimum === undefined ? ", not empty" : ` from ${least}`;
+}
+
+/**
+ * @param {number|undefined} least
+ * @param {number|undefined} most
+ * @returns {string}
+ */
+function range(least, most) {
+  if (most === undefined) return least ? `${least} or more` : "";
+  const end = most.toLocaleString("en");
+  return least === undefined ? `up to ${end}` : `${least}–${end}`;
 }
 
 /**
@@ -59,7 +70,9 @@ function parts(schema) {
   const [kind, ...others] = [schema.type ?? "anything"].flat();
   const told = (kind === "string" ? (schema.format ?? "text") : kind) + bounds(schema);
   const or = others.map((other) => ` or ${other}`).join("");
-  return schema.items ? [`${told} of `, ...parts(schema.items), or] : [told + or];
+  if (!schema.items) return [told + or];
+  const count = range(schema.minItems, schema.maxItems);
+  return [`array of ${count}${count && " "}`, ...parts(schema.items), or];
 }
 
 /**

@@ -22,12 +22,20 @@ function address(method, path) {
 }
 
 /**
+ * @param {object} parameter
+ * @returns {string}
+ */
+function placeOf(parameter) {
+  return parameter.schema.items ? `${parameter.in}, repeated` : parameter.in;
+}
+
+/**
  * @param {object[]} parameters
  * @returns {HTMLElement}
  */
 function parametersTable(parameters) {
   const rows = parameters.map((each) => el("tr", {},
-    el("th", { scope: "row" }, el("code", {}, each.name), el("span", { class: "place" }, each.in)),
+    el("th", { scope: "row" }, el("code", {}, each.name), el("span", { class: "place" }, placeOf(each))),
     el("td", {}, shortForm(each.schema)),
     el("td", {}, ...prose(each.description ?? ""), each.required ? el("span", { class: "required" }, "required") : null),
   ));

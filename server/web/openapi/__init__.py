@@ -3,8 +3,9 @@
 document      puts the document together; `GET /openapi.json`.
 operation     one method of one path, and what every operation has in common.
 shapes        the few forms of JSON Schema that the rest is written in.
-records       the schemas with a name: tasks, streams, events, problem documents.
-parameters    what comes in a path, a query or a header; `FOLLOWING` is what every event stream takes.
+records       the schemas with a name: tasks, streams, problem documents.
+reading       the same of what readers get: events, polls, pages, gaps.
+parameters    what comes in a path, a query or a header; `STARTING` is what every event stream takes.
 answers       responses: JSON, event streams, problem documents by their status.
 tasks, streams, dead_letters, service    the operations, by what they are about.
 

@@ -26,6 +26,22 @@ _LINK: Final = {
         "required": True,
     }
 }
+_MONITOR: Final = {
+    "Link": {
+        "description": '`rel="monitor"` is the event stream from behind everything that the answer shows.',
+        "schema": text(),
+        "required": True,
+    }
+}
+_POLLED_LINK: Final = {
+    "Link": {
+        "description": (
+            'Of JSON: `rel="next"` is the next poll, `rel="alternate monitor"` the event stream, both from where the '
+            "answer ends. Left out where it would exceed 2 KB."
+        ),
+        "schema": text(),
+    }
+}
 _RETRY_AFTER: Final = {
     "Retry-After": {"description": "Seconds.", "schema": integer(minimum=1), "required": True},
 }
@@ -65,15 +81,41 @@ def linked(description: str, schema: str, example: Any) -> Told:
     return answer(description, schema, example, headers=_LINK)
 
 
-def event_stream(description: str, example: str, *, is_started: bool = False) -> Told:
+def monitored(description: str, schema: str, example: Any) -> Told:
+    """The same, saying what follows it."""
+    return answer(description, schema, example, headers=_MONITOR)
+
+
+def event_stream(description: str, example: str) -> Told:
     """Events, as long as they come; the schema is that of each. A reader who is refused for now gets `retry:` alone."""
     headers: Told = {
         "Cache-Control": {"schema": text(const=STREAM_HEADERS["cache-control"]), "required": True},
         "X-Accel-Buffering": {"schema": text(const=STREAM_HEADERS["x-accel-buffering"]), "required": True},
     }
-    if is_started:
-        headers |= {"Location": {"description": "The task that was started.", "schema": text(format="uri-reference")}}
     content = {EVENT_STREAM: {"schema": ref("StreamEvent"), "example": example}}
+    return {"description": description, "headers": headers, "content": content}
+
+
+def started_stream(description: str, example: str) -> Told:
+    """The same of a task that was started for it."""
+    told = event_stream(description, example)
+    location: Told = {"description": "The task that was started.", "schema": text(format="uri-reference")}
+    return {**told, "headers": {**told["headers"], "Location": location}}
+
+
+def followed(description: str, example: str, poll: Any) -> Told:
+    """The same for a GET, which may ask for JSON instead."""
+    told = event_stream(description, example)
+    kept = text("The second of JSON.", enum=[STREAM_HEADERS["cache-control"], "no-store"])
+    headers: Told = {
+        "Cache-Control": {"schema": kept, "required": True},
+        "X-Accel-Buffering": {
+            "description": "Of an event stream.",
+            "schema": text(const=STREAM_HEADERS["x-accel-buffering"]),
+        },
+        **_POLLED_LINK,
+    }
+    content = {**told["content"], "application/json": {"schema": ref("Poll"), "example": poll}}
     return {"description": description, "headers": headers, "content": content}
 
 

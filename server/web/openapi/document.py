@@ -37,6 +37,10 @@ Event streams (`text/event-stream`) begin behind the cursor that a request names
 one received is all it takes to go on from there, on any replica. A response may end at any time: only `complete`,
 `error` and `cancelled` are the end of a stream, which is answered 204 from then on.
 
+A `GET` of an event stream whose `Accept` names `application/json`, and no `text/event-stream`, is answered with JSON as
+soon as there is something to tell, or after `wait` seconds: the same events, cursors and filters for clients that
+cannot stream. It is 200 also where nothing is left, with `ended`, and 503 where it cannot be served now.
+
 Every refusal outside an event stream is a problem document (RFC 9457). An EventSource gives up for good on any status
 but 200, so that a `GET` whose `Accept` contains `text/event-stream` is answered 200, 204, 400 or 404 and nothing else:
 what passes by itself is 200 with `retry:`, and ends.

@@ -123,18 +123,31 @@ event: note
 data: {"text":"Hello"}
 
 """
-TASKS_STREAM: Final = """retry: 2114
+_UPDATE: Final = '{"task_id":"jkd74vpwvp6k7ctnieg7lsw6","type":"process","status":"running","progress":40,"attempt":1}'
+TASKS_STREAM: Final = f"""retry: 2114
 : reprise
 
 id: 1795343970123-57
 event: task_update
-data: {"task_id":"jkd74vpwvp6k7ctnieg7lsw6","type":"process","status":"running","progress":40,"attempt":1}
+data: {_UPDATE}
 
 """
 SYSTEM_STREAM: Final = """retry: 2114
 : reprise
 
 id: 1795343970123-57
+event: info
+data: {"message":"A server has started."}
+
+"""
+SEVERAL_STREAM: Final = """retry: 2114
+: reprise
+
+id: chat.42:1795343970123-57,system:1795343969001-3
+event: note
+data: {"text":"Hello"}
+
+id: system:1795343969001-4,chat.42:1795343970123-57
 event: info
 data: {"message":"A server has started."}
 
@@ -151,3 +164,29 @@ event: tick
 data: {"remaining":10}
 
 """
+
+_TOKEN: Final = {"id": "1795343970123-57", "type": "token", "data": '{"text":"Hello"}'}
+TASK_POLL: Final = {"events": [_TOKEN], "cursor": "1795343970123-57", "gap": None, "ended": False}
+OPEN_POLL: Final = {**TASK_POLL, "events": [{**_TOKEN, "type": "note"}]}
+TASKS_POLL: Final = {
+    **TASK_POLL,
+    "events": [{**_TOKEN, "type": "task_update", "data": _UPDATE}],
+}
+SYSTEM_POLL: Final = {
+    **TASK_POLL,
+    "events": [{**_TOKEN, "type": "info", "data": '{"message":"A server has started."}'}],
+}
+_SEVERAL: Final = "chat.42:1795343970123-57,system:1795343969001-3"
+SEVERAL_POLL: Final = {
+    "events": [{"stream": "chat.42", **_TOKEN, "id": _SEVERAL, "type": "note"}],
+    "cursor": _SEVERAL,
+    "gap": None,
+    "ended": False,
+}
+_TICK: Final = "tasks.k5x2wq:1795343970123-1"
+COUNTDOWN_POLL: Final = {
+    "events": [{"stream": "tasks.k5x2wq", "id": _TICK, "type": "tick", "data": '{"remaining":10}'}],
+    "cursor": _TICK,
+    "gap": None,
+    "ended": False,
+}

@@ -1,19 +1,23 @@
 """What a request says beside its body: parts of the path, of the query, and headers.
 
-`FOLLOWING` is what every event stream takes; a parameter that is added to it is told of all of them.
+`STARTING` is what every event stream takes; a parameter that is added to it is told of all of them.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
+from server.streams.event import TYPE
 from server.streams.names import NAME
 from server.web.countdown import MOST_SECONDS
+from server.web.cursors import MOST_TYPES
+from server.web.follow import LONGEST_NAMES, MOST_STREAMS
 from server.web.open_streams.history import LARGEST_LIMIT, USUAL_LIMIT
 from server.web.openapi.operation import Told
-from server.web.openapi.records import ID, TASK_CURSOR
-from server.web.openapi.shapes import Schema, integer, ref, text
+from server.web.openapi.records import COMPOSITE_ID, ID, TASK_CURSOR
+from server.web.openapi.shapes import Schema, array, integer, number, ref, text
 from server.web.paging import LARGEST_PAGE, LIST_CURSOR, USUAL_PAGE
+from server.web.poll import LONGEST_WAIT_SECONDS
 
 
 def in_path(name: str, description: str, schema: Schema) -> Told:
@@ -23,6 +27,13 @@ def in_path(name: str, description: str, schema: Schema) -> Told:
 def in_query(name: str, description: str, schema: Schema) -> Told:
     """An empty value counts as none, here as in the server."""
     return {"name": name, "in": "query", "description": description, "schema": schema, "allowEmptyValue": True}
+
+
+def repeated(name: str, description: str, items: Schema, *, required: bool = False, **rules: int) -> Told:
+    """A parameter of the query that may be there several times. None of its values is empty."""
+    schema = array(items, "", **rules)
+    told: Told = {"name": name, "in": "query", "description": description, "schema": schema}
+    return {**told, "required": True} if required else told
 
 
 def in_header(name: str, description: str, schema: Schema) -> Told:
@@ -55,30 +66,70 @@ def _cursors(form: str, example: str) -> tuple[Told, ...]:
     )
 
 
-#: Six digits, as `cursors` reads them.
+#: Digits, as `cursors` reads them.
 _MOST_LAST: Final = 999_999
-#: Where and how a reader begins, but for its cursor.
+_MOST_MILLISECONDS: Final = 999_999_999_999_999
+_BEATEN: Final = "A cursor beats it; of `from`, `last` and `since` one at most."
+#: Where a reader begins, but for its cursor.
 _PLACE: Final = (
+    in_query("from", f"The beginning, or from now on. {_BEATEN}", text(enum=["earliest", "latest"])),
+    in_query("last", f"The newest so many events. {_BEATEN}", integer(minimum=1, maximum=_MOST_LAST)),
     in_query(
-        "from",
-        "The beginning, or from now on. A cursor beats it; not together with `last`.",
-        text(enum=["earliest", "latest"]),
+        "since",
+        f"What happened from then on: a time with its offset from UTC (RFC 3339), or ms since 1970. {_BEATEN}",
+        {
+            "anyOf": [text(format="date-time"), integer(minimum=0, maximum=_MOST_MILLISECONDS)],
+            "examples": ["2026-11-26T18:30:00Z", 1795343970123],
+        },
+    ),
+)
+#: What a reader wants to see.
+_WHAT: Final = (
+    repeated(
+        "type",
+        "Events of these types only. Those of Reprise's own types always pass, and so does the end of a stream.",
+        text(pattern=f"^{TYPE.pattern}$", examples=["token"]),
+        maxItems=MOST_TYPES,
     ),
     in_query(
-        "last",
-        "The newest so many events of the newest run. A cursor beats it; not together with `from`.",
-        integer(minimum=1, maximum=_MOST_LAST),
+        "compact",
+        "What is there already in fewer events: pieces of a text joined, of each `key` the latest. Every id is a "
+        "cursor as ever.",
+        text(enum=["true"]),
     ),
     in_query("attempts", "Also what earlier attempts of a task wrote and a later one made void.", text(enum=["all"])),
     in_query("heartbeat", "Heartbeats as events, which a page can see, instead of comments.", text(enum=["event"])),
 )
+_WAIT: Final = in_query(
+    "wait",
+    "With `Accept: application/json`: how many seconds to wait for something to tell, at most, with up to three "
+    "decimals; 0 if left out.",
+    number(minimum=0, maximum=LONGEST_WAIT_SECONDS, multipleOf=0.001),
+)
 
+#: What a request takes that starts something, and so has no cursor yet; its answer is JSON or a stream, never a poll.
+STARTING: Final = (*_PLACE, *_WHAT)
+#: The same where it may have one.
+RESUMING: Final = (*_cursors(ID, "1795343970123-57"), *STARTING)
 #: What the event stream of one stream takes.
-FOLLOWING: Final = (*_cursors(ID, "1795343970123-57"), *_PLACE)
-#: The same where a request that starts something has no cursor yet.
-STARTING: Final = _PLACE
+FOLLOWING: Final = (*RESUMING, _WAIT)
 #: The same where ids name the stream of a task.
-FOLLOWING_BY_NAME: Final = (*_cursors(TASK_CURSOR, "tasks.k5x2wq:1795343970123-57"), *_PLACE)
+FOLLOWING_BY_NAME: Final = (*_cursors(TASK_CURSOR, "tasks.k5x2wq:1795343970123-57"), *STARTING, _WAIT)
+#: The same of several streams.
+FOLLOWING_SEVERAL: Final = (
+    repeated(
+        "stream",
+        f"The streams, of any kind. One that is named twice counts once. All names together have {LONGEST_NAMES} "
+        "characters at most.",
+        ref("StreamName"),
+        required=True,
+        minItems=1,
+        maxItems=MOST_STREAMS,
+    ),
+    *_cursors(COMPOSITE_ID, "chat.42:1795343970123-57,system:1795343969001-3"),
+    *STARTING,
+    _WAIT,
+)
 
 LIMIT: Final = in_query(
     "limit", f"How many at most; {USUAL_PAGE} if left out.", integer(minimum=1, maximum=LARGEST_PAGE)

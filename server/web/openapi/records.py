@@ -1,4 +1,4 @@
-"""The schemas with a name: what answers hold and what requests may hold.
+"""The schemas with a name: what answers hold and what requests may hold. Those of events that are read: `reading`.
 
 Bounds are those of the code that checks requests. That answers have these members and no others is tested with real
 ones, so that a member that is added to an answer has to be told here.
@@ -16,6 +16,7 @@ from server.streams.records import Status
 from server.streams.retention import KEEPS, LONGEST_TTL_SECONDS, MOST_EVENTS
 from server.web import new_task
 from server.web.open_streams.drafts import USUAL_TYPE
+from server.web.openapi.reading import READING
 from server.web.openapi.shapes import (
     BOOLEAN,
     Schema,
@@ -310,45 +311,6 @@ _STREAMS: Final[dict[str, Schema]] = {
     },
     "EventIds": answered("The ids of the events, in their order.", {"ids": array(ref("EventId"), minItems=1)}),
     "EventIdOf": answered("The id of an event.", {"id": ref("EventId")}),
-    "Event": answered(
-        "An event as JSON.",
-        {
-            "id": ref("EventId"),
-            "type": text(),
-            "data": text("Its text, as `event.data` is in a browser."),
-            "time": nullable(moment("When it was appended.")),
-        },
-    ),
-    "StreamEvent": answered(
-        "An event of an event stream, by its fields.",
-        {
-            "id": {
-                "description": "What to go on from. Left out where the event does not move the cursor.",
-                "anyOf": [ref("EventId"), ref("CompositeId")],
-            },
-            "event": text("Its type.", pattern=f"^{TYPE.pattern}$"),
-            "data": text("JSON by convention."),
-        },
-        optional=("id",),
-    ),
-    "Gap": answered(
-        "Events that are no longer there.",
-        {
-            "stream": ref("StreamName"),
-            "requested": nullable(ref("EventId")),
-            "resumed_at": nullable(ref("EventId")),
-            "missed": nullable(integer("How many; null if nobody can tell.", minimum=0)),
-        },
-    ),
-    "History": answered(
-        "A page of a stream.",
-        {
-            "events": array(ref("Event")),
-            "gap": nullable(ref("Gap")),
-            "next": nullable(ref("EventId")),
-            "cursor": ref("EventId"),
-        },
-    ),
 }
 
-SCHEMAS: Final[dict[str, Schema]] = {**_NAMES, **_TASKS, **_DEAD_LETTERS, **_STREAMS}
+SCHEMAS: Final[dict[str, Schema]] = {**_NAMES, **_TASKS, **_DEAD_LETTERS, **_STREAMS, **READING}

@@ -1,7 +1,7 @@
 """The operations on other streams: publishing, following, paging, settings, closing, deleting, listing.
 
-Another way to follow is an `Operation` here with `event_stream` among its answers; a parameter that all event streams
-take goes into `parameters.FOLLOWING`.
+Another way to follow is an `Operation` here with `followed` among its answers; a parameter that all event streams take
+goes into `parameters.STARTING`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Final
 
 from server.web.open_streams.publish import NDJSON
 from server.web.openapi import examples, parameters
-from server.web.openapi.answers import answer, event_stream, linked, located, nothing, problems
+from server.web.openapi.answers import answer, followed, linked, located, nothing, problems
 from server.web.openapi.operation import Operation, body
 from server.web.openapi.shapes import array, ref
 
@@ -34,9 +34,35 @@ EVENTS: Final = Operation(
     ),
     parameters=(*_NAME, *parameters.FOLLOWING),
     answers={
-        200: event_stream("The events.", examples.OPEN_STREAM),
+        200: followed("The events.", examples.OPEN_STREAM, examples.OPEN_POLL),
         204: nothing("The reader has had the last event, or the stream was deleted."),
         **problems(400, 404, _404="No stream can have this name, or it is that of a task that nobody knows."),
+    },
+)
+
+SEVERAL: Final = Operation(
+    method="get",
+    path="/events",
+    id="follow_several",
+    tag=_TAG,
+    summary="Follow several streams in one response",
+    description=(
+        "Every id lists the position in each stream, the event's own first, and is one cursor. Each stream is complete "
+        "and in order, and begins where it would by itself unless the cursor names it; there is no order between "
+        "streams. One that ends leaves the others, and the response ends with the last of them. A cursor may lack "
+        "streams that are asked for, and names no others."
+    ),
+    parameters=parameters.FOLLOWING_SEVERAL,
+    answers={
+        200: followed("The events.", examples.SEVERAL_STREAM, examples.SEVERAL_POLL),
+        204: nothing("The reader has had the last event of each stream; one that was deleted has ended."),
+        **problems(
+            400,
+            404,
+            _400="A parameter or cursor that cannot be read, no stream or too many, a name that no stream can have, or "
+            "a cursor for a stream that is not asked for.",
+            _404="One of them is that of a task that nobody knows, and the cursor does not name it.",
+        ),
     },
 )
 
@@ -179,7 +205,7 @@ SYSTEM: Final = Operation(
         "says otherwise. Never ends by itself."
     ),
     parameters=parameters.FOLLOWING,
-    answers={200: event_stream("The events.", examples.SYSTEM_STREAM), **problems(400)},
+    answers={200: followed("The events.", examples.SYSTEM_STREAM, examples.SYSTEM_POLL), **problems(400)},
 )
 
-OPERATIONS: Final = (EVENTS, PUBLISH, HISTORY, PUT, GET, CLOSE, DELETE, LIST, SYSTEM)
+OPERATIONS: Final = (EVENTS, SEVERAL, PUBLISH, HISTORY, PUT, GET, CLOSE, DELETE, LIST, SYSTEM)

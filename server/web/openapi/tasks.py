@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from server.web.openapi import examples, parameters
-from server.web.openapi.answers import answer, event_stream, located, nothing, problems
+from server.web.openapi.answers import answer, followed, located, monitored, nothing, problems, started_stream
 from server.web.openapi.operation import Operation, body
 from server.web.openapi.parameters import in_query
 from server.web.openapi.records import STATUSES
@@ -58,10 +58,10 @@ CREATE: Final = Operation(
         examples={"countdown": {"type": "countdown", "input": {"seconds": 5}}},
     ),
     answers={
-        200: event_stream("The stream of the task.", examples.TASK_STREAM, is_started=True),
+        200: started_stream("The stream of the task.", examples.TASK_STREAM),
         201: located("It is there and does not run: `execute` is false.", "Task", examples.NEW_TASK),
         202: located("It is there and will run.", "Task", examples.NEW_TASK),
-        204: nothing("It has ended before, and `from=latest` leaves nothing of its stream."),
+        204: nothing("It has ended before, and `from=latest` or `since` leaves nothing of its stream."),
         **problems(
             409,
             has_body=True,
@@ -80,7 +80,7 @@ GET: Final = Operation(
     tag=_TAG,
     summary="Look at a task",
     parameters=(parameters.TASK_ID,),
-    answers={200: answer("The task.", "Task", examples.TASK), **problems(404, _404=_NO_TASK)},
+    answers={200: monitored("The task.", "Task", examples.TASK), **problems(404, _404=_NO_TASK)},
 )
 
 DELETE: Final = Operation(
@@ -106,7 +106,7 @@ EVENTS: Final = Operation(
     ),
     parameters=(parameters.TASK_ID, *parameters.FOLLOWING),
     answers={
-        200: event_stream("The events.", examples.TASK_STREAM),
+        200: followed("The events.", examples.TASK_STREAM, examples.TASK_POLL),
         204: nothing(_OVER),
         **problems(400, 404, _404=_NO_TASK),
     },
@@ -122,7 +122,7 @@ EXECUTE: Final = Operation(
         "The answer is the stream of the task, whatever `Accept` says. Starts a pending task, joins a running one, "
         "replays an ended one to its end. With a cursor it only resumes and starts nothing."
     ),
-    parameters=(parameters.TASK_ID, *parameters.FOLLOWING),
+    parameters=(parameters.TASK_ID, *parameters.RESUMING),
     body=body(
         ref("Rerun"),
         "None, or which attempt of an ended task is to be followed by another run.",
@@ -130,7 +130,7 @@ EXECUTE: Final = Operation(
         examples={"again": {"rerun_of": 1}},
     ),
     answers={
-        200: event_stream("The events.", examples.TASK_STREAM, is_started=True),
+        200: started_stream("The events.", examples.TASK_STREAM),
         204: nothing(_OVER),
         **problems(
             404, 409, has_body=True, _404=_NO_TASK, _409="It is to run again while another task has its `unique_key`."
@@ -163,7 +163,7 @@ ALL_EVENTS: Final = Operation(
         "itself."
     ),
     parameters=parameters.FOLLOWING,
-    answers={200: event_stream("The events.", examples.TASKS_STREAM), **problems(400)},
+    answers={200: followed("The events.", examples.TASKS_STREAM, examples.TASKS_POLL), **problems(400)},
 )
 
 COUNTDOWN: Final = Operation(
@@ -175,11 +175,11 @@ COUNTDOWN: Final = Operation(
     description=(
         "For a plain EventSource. It starts only for a GET with `text/event-stream` in `Accept` and without "
         "`Sec-Purpose`. The first event is `position` with an id that names the stream of the task, so that a "
-        "reconnect continues that countdown and never starts another."
+        "reconnect continues that countdown and never starts another. With a cursor it takes `application/json` too."
     ),
     parameters=(parameters.SECONDS, *parameters.FOLLOWING_BY_NAME),
     answers={
-        200: event_stream("The events.", examples.COUNTDOWN_STREAM),
+        200: followed("The events.", examples.COUNTDOWN_STREAM, examples.COUNTDOWN_POLL),
         204: nothing("It has ended, and the reader has had its last event."),
         **problems(400, 404, 406, _404="There is no such countdown."),
     },
