@@ -82,13 +82,17 @@ class Striker:
 
     async def _strike_process(self, strike: Strike) -> None:
         process = self._installation.processes[strike.target]
-        assert process.is_running, f"{process.name} has ended by itself:\n{process.text[-3000:]}"
+        ended = f"{process.name} has ended by itself:\n{process.text[-3000:]}"
+        assert process.is_running, ended
         if strike.kind.startswith("pause"):
-            os.kill(process.pid, signal.SIGSTOP)
             try:
-                await asyncio.sleep(strike.seconds)
-            finally:
-                os.kill(process.pid, signal.SIGCONT)
+                os.kill(process.pid, signal.SIGSTOP)
+                try:
+                    await asyncio.sleep(strike.seconds)
+                finally:
+                    os.kill(process.pid, signal.SIGCONT)
+            except ProcessLookupError:  # the loop has not been told of its end yet
+                raise AssertionError(ended) from None
             return
         try:
             if strike.kind.startswith("stop"):
