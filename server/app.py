@@ -11,33 +11,30 @@ import logging
 import random
 import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from secrets import token_hex
-from typing import Final
 
 from starlette.applications import Starlette
 
 from server.fanout import Hub, HubOptions
 from server.fanout.following import Following
+from server.redis_checks import keep_checking, tell_of_outages, until_usable
 from server.settings import ServerSettings
 from server.streams.announcements import Announcer
 from server.streams.calls import Lifetimes
 from server.streams.cancelling import cancel_all
-from server.streams.connections import AsyncClient, connect, execute, probe_writes
+from server.streams.connections import AsyncClient, connect, execute
 from server.streams.dead_letters import DeadLetters
 from server.streams.doorbell import Doorbells
 from server.streams.durability import Durability
-from server.streams.errors import LogUnavailable
 from server.streams.keys import Keys
 from server.streams.log import Log
 from server.streams.open_streams import OpenStreams
-from server.streams.outage import Outage
 from server.streams.presence import Presence
 from server.streams.reaper import Reaper
 from server.streams.registry import Registry
-from server.streams.suitability import examine
 from server.streams.tasks import TaskStore
 from server.web.metrics import Metrics
 from server.web.origins import Application
@@ -47,13 +44,6 @@ from server.web.routes import routes
 from server.web.state import Limits, State
 
 _logger = logging.getLogger(__name__)
-
-#: Quick at first, for a Redis that starts together with us; then as often as somebody who mends it would look.
-_BACKOFF_SECONDS: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
-#: Between two looks at a Redis that answers but cannot be used: somebody may be changing its settings.
-_UNSUITABLE_SECONDS: Final = 5.0
-#: How often Redis is asked whether it takes writes: as exactly an outage is measured.
-_PROBE_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,8 +202,8 @@ async def _running(parts: _Parts, durability: Durability) -> AsyncGenerator[None
         "hub": parts.hub.run,
         "reaper": parts.reaper.run,
         "list of streams": parts.state["streams"].index.run,
-        "start": lambda: _check_redis(parts, durability),
-        "outages": lambda: _tell_of_outages(parts),
+        "start": lambda: _start(parts, durability),
+        "outages": lambda: tell_of_outages(parts.commands, parts.state["readiness"]),
     }
     supervised = [asyncio.create_task(_supervise(name, loop), name=name) for name, loop in loops.items()]
     try:
@@ -234,69 +224,11 @@ async def _supervise(name: str, loop: Callable[[], Awaitable[None]]) -> None:
         await asyncio.sleep(random.uniform(0.5, 1.5))
 
 
-async def _check_redis(parts: _Parts, durability: Durability) -> None:
-    """Wait for Redis, check it, and tell the world that this server has started."""
-    readiness = parts.state["readiness"]
-    failures = 0
-    said: set[str] = set()
-    while readiness.unsuitable != []:
-        try:
-            found = await examine(parts.commands, durability)
-        except LogUnavailable as error:
-            if failures == 0:
-                _logger.warning("Redis cannot be reached, trying again until it can: %s", error)
-            await asyncio.sleep(_backoff_seconds(failures))
-            failures += 1
-            continue
-        if readiness.unsuitable is None:
-            for sentence in found.warnings:
-                _logger.warning("%s", sentence)
-        if list(found.refusals) != readiness.unsuitable:
-            for sentence in found.refusals:
-                _logger.error("This Redis cannot be used: %s", sentence)
-        readiness.unsuitable = list(found.refusals)
-        said = {*found.refusals, *found.warnings}
-        if found.refusals:
-            await asyncio.sleep(_UNSUITABLE_SECONDS)
-    if failures:
-        _logger.info("Redis answers now")
+async def _start(parts: _Parts, durability: Durability) -> None:
+    """Tell the world that this server has started once it can, and look after its Redis from then on."""
+    said = await until_usable(parts.commands, durability, parts.state["readiness"])
     await parts.announcer.info("A server has started.")
-    await _keep_checking(parts, durability, said)
-
-
-async def _keep_checking(parts: _Parts, durability: Durability, said: set[str]) -> None:
-    """Check what is Redis after each loss of a connection, and say what is wrong with it and was not said yet.
-
-    Only say: another master may be set up otherwise, but all servers would turn their readers away for it at once.
-    """
-    while True:
-        await parts.reconnected.wait()
-        parts.reconnected.clear()
-        with suppress(LogUnavailable):  # it is lost again, and comes back again
-            found = await examine(parts.commands, durability)
-            before, said = said, {*found.refusals, *found.warnings}
-            for sentence in sorted(said - before):
-                _logger.error("Redis may be another one now, or set up anew. %s", sentence)
-
-
-async def _tell_of_outages(parts: _Parts) -> None:
-    """Have the log say when Redis stops to take writes and when it takes them again, whether or not somebody writes."""
-    outage = Outage()
-    loop = asyncio.get_running_loop()
-    while True:
-        await asyncio.sleep(_PROBE_SECONDS)
-        if parts.state["readiness"].unsuitable != []:
-            continue  # `_check_redis` speaks of it still
-        try:
-            await probe_writes(parts.commands)
-        except LogUnavailable as error:
-            outage.met(error, now=loop.time())
-        else:
-            outage.over(now=loop.time())
-
-
-def _backoff_seconds(failures: int) -> float:
-    return _BACKOFF_SECONDS[min(failures, len(_BACKOFF_SECONDS) - 1)] * random.uniform(0.7, 1.3)
+    await keep_checking(parts.commands, durability, reconnected=parts.reconnected, said=said)
 
 
 async def _drain(parts: _Parts, is_urgent: Callable[[], bool] = lambda: False) -> None:

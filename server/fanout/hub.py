@@ -171,7 +171,7 @@ class Hub:
                 is_away = False
             except LogUnavailable as error:
                 if not is_away:
-                    # While Redis is away the process says so itself, once (`server.app`).
+                    # While Redis is away the process says so itself, once (`server.redis_checks`).
                     level = logging.WARNING if isinstance(error, LogRefused) else logging.DEBUG
                     _log.log(level, "Watched streams cannot be looked at: %s", error)
                 is_away = True
@@ -195,7 +195,7 @@ class Hub:
 
     async def subscribe(self, stream: str, start: Start, manner: Manner = USUAL) -> Subscription:
         """Open a subscription. Raises `Unknown` for a task nobody knows, `LogUnavailable` if Redis is away."""
-        return self._subscription((await self._open(stream, start),), manner)
+        return self._subscription((await self._open(stream, start, manner),), manner)
 
     async def subscribe_all(self, starts: Mapping[str, Start], manner: Manner) -> Subscription:
         """Open one subscription of several streams, each with its place to begin at. Raises as `subscribe` does.
@@ -203,10 +203,10 @@ class Hub:
         A task that the reader has a cursor of and nobody knows any more is no reason to keep it from the others: it is
         told as a gap, and ends. With nothing else left to follow it is `Unknown` as ever.
         """
-        strands = await self._open_all(starts, is_patient=False)
+        strands = await self._open_all(starts, manner, is_patient=False)
         if any(strand.is_gone for strand in strands) and all(strand.is_gone or strand.is_over for strand in strands):
             _leave_all(strands)
-            strands = await self._open_all(starts, is_patient=True)
+            strands = await self._open_all(starts, manner, is_patient=True)
         return self._subscription(strands, manner)
 
     def _subscription(self, strands: Sequence[Strand], manner: Manner) -> Subscription:
@@ -268,9 +268,9 @@ class Hub:
         self._watches[key] = watch = _Watch(self, key, tail, ready)
         return watch
 
-    async def _open_all(self, starts: Mapping[str, Start], *, is_patient: bool) -> tuple[Strand, ...]:
+    async def _open_all(self, starts: Mapping[str, Start], manner: Manner, *, is_patient: bool) -> tuple[Strand, ...]:
         opening = [
-            asyncio.create_task(self._open(stream, start, is_patient=is_patient), name=f"open {stream}")
+            asyncio.create_task(self._open(stream, start, manner, is_patient=is_patient), name=f"open {stream}")
             for stream, start in starts.items()
         ]
         try:
@@ -280,18 +280,18 @@ class Hub:
             _leave_all(done.result() for done in opening if not done.cancelled() and done.exception() is None)
             raise
 
-    async def _open(self, stream: str, start: Start, *, is_patient: bool = True) -> Strand:
+    async def _open(self, stream: str, start: Start, manner: Manner, *, is_patient: bool = True) -> Strand:
         key = (stream, start.all_attempts)
         watch = self._watches.get(key) or self._watch(key)
         watch.users += 1
         try:
             await asyncio.shield(watch.ready)  # one that leaves must not stop it for the others
-            return await self._first_look(watch, start, is_patient=is_patient)
+            return await self._first_look(watch, start, manner, is_patient=is_patient)
         except BaseException:
             self._leave(watch)
             raise
 
-    async def _first_look(self, watch: _Watch, start: Start, *, is_patient: bool) -> Strand:
+    async def _first_look(self, watch: _Watch, start: Start, manner: Manner, *, is_patient: bool) -> Strand:
         tail = watch.tail
         from_end = starts_at_end(tail.stream)
         cursor = await first_cursor(tail, start, starts_at_end=from_end, is_live=self._is_live(tail))
@@ -307,7 +307,9 @@ class Hub:
             look = await tail.looked(cursor)
         if look.verdict.state is State.GONE and (is_patient or start.cursor is None):
             raise Unknown(f"There is no stream {tail.stream!r}: no such task, or it was deleted and has expired.")
-        past = await past_behind(tail, cursor) if start.is_compact and look.verdict.events else None
+        past = None
+        if start.is_compact and look.verdict.events:
+            past = await past_behind(tail, cursor, types=manner.types)
         if past is not None:
             look = await past.looked(cursor)
         return Strand(tail, cursor=cursor, first=look, lease_seconds=self._pace.lease, home=watch, past=past)

@@ -17,6 +17,7 @@ from typing import Final
 
 from server.fanout.compaction import Compaction, key_of
 from server.fanout.continuity import Gap, State, Verdict
+from server.fanout.framed import Types
 from server.fanout.looks import Look, Looks
 from server.fanout.tail import Tail
 from server.streams.ids import ORIGIN, EventId
@@ -79,8 +80,11 @@ class Past:
         return verdict
 
 
-async def past_behind(tail: Tail, cursor: EventId) -> Past | None:
-    """What a reader with this cursor can be shown compacted; None if there is nothing. Raises `LogUnavailable`."""
+async def past_behind(tail: Tail, cursor: EventId, *, types: Types | None) -> Past | None:
+    """What a reader of these types can be shown compacted behind its cursor; None if there is nothing.
+
+    Raises `LogUnavailable`.
+    """
     if tail.is_task:
         last = await tail.last_id()
         return Past(tail, last, {}) if cursor < last else None
@@ -90,7 +94,7 @@ async def past_behind(tail: Tail, cursor: EventId) -> Past | None:
         snapshot = await tail.newest(cursor, before=oldest, limit=_PAGE_EVENTS)
         for event in snapshot.events:
             key = key_of(event, snapshot.marks.get(event.id))
-            if key is not None:
+            if key is not None and (types is None or event.type.encode() in types):
                 latest.setdefault(key, event.id)
         if not snapshot.events:
             break

@@ -337,7 +337,8 @@ class Subscription:
         """What to send where there is no event: a first position, `stalled`, or a heartbeat that is due."""
         now = monotonic()
         if self.sent_at is None:
-            return b"" if self._is_starting else self._position(strand)
+            # Of the first stream asked for, whichever look was the first to find nothing.
+            return b"" if self._is_starting else self._position(self.strands[0])
         if silence := strand.silence():
             return silence
         if now >= self._position_at():

@@ -19,7 +19,7 @@ from server.streams.ids import EventId
 from server.streams.keys import Keys
 from server.streams.log import Log
 from server.streams.retention import Retention
-from server.streams.stream_index import StreamIndex, note
+from server.streams.stream_index import StreamIndex, enlist
 
 #: What readers that are there at a deletion get.
 _DELETED: Final = Draft(CANCELLED, '{"reason":"deleted"}')
@@ -55,14 +55,14 @@ class OpenStreams:
         """Append all of these events or none; see `Log.publish`."""
         ids = await self._log.publish(stream, drafts, token=token)
         if ids[0].sequence == 0:  # it began a generation, and so perhaps the stream
-            await note(self._client, self._keys, stream)
+            await enlist(self._client, self._keys, stream)
         return ids
 
     async def close(self, stream: str, end: Draft) -> EventId:
         """End a stream, or find that it has ended; see `Log.close`."""
         last = await self._log.close(stream, end)
         if last.sequence == 0:
-            await note(self._client, self._keys, stream)
+            await enlist(self._client, self._keys, stream)
         return last
 
     async def create(self, stream: str, retention: Retention) -> Configured:
@@ -75,7 +75,7 @@ class OpenStreams:
 
         found = await self._run(build)
         if found.outcome != "differs":
-            await note(self._client, self._keys, stream)
+            await enlist(self._client, self._keys, stream)
         return found
 
     async def delete(self, stream: str) -> None:

@@ -19,6 +19,7 @@ _WAYS_OUT: Final = {
     "READONLY": "It is a replica, perhaps a master that was demoted: REPRISE_REDIS_URL must lead to the master.",
     "NOREPLICAS": "Too few replicas are connected to it (min-replicas-to-write): bring them back.",
     "LOADING": "It loads its data; it will answer when it is done.",
+    "TRYAGAIN": "What it needs is on its way to another node of the Cluster: try again once that slot has moved.",
     "NOAOF": "REPRISE_DURABILITY=fsync needs its append-only file: set 'appendonly yes'.",
     "NOPERM": "Its ACL forbids it: grant this user the command, and keys and channels that begin with REPRISE_PREFIX.",
     "NOAUTH": "REPRISE_REDIS_URL has no password, and it wants one.",

@@ -25,16 +25,19 @@ _log = logging.getLogger(__name__)
 
 #: Names looked at in one go: a list's page, and a step of the walk.
 _STEP: Final = 100
+#: Of those at the same time: publishers need connections, too.
+_TOGETHER: Final = 8
+#: Goes of a list that meets nothing but names of streams that are gone; then its page is a short one.
+_MOST_STEPS: Final = 20
 #: Of the walk, between two steps: a hundred thousand names take it half a day, and lists mend what they meet.
 _PAUSE_SECONDS: Final = 30.0
 #: Above every character that a name may have.
 _ABOVE_ALL: Final = "\x7f"
 
 
-async def note(client: AsyncClient, keys: Keys, stream: str) -> None:
+async def enlist(client: AsyncClient, keys: Keys, stream: str) -> None:
     """Put a stream on the index. Raises `LogUnavailable`."""
-    # All have the same score, so that the set is in the order of the names.
-    await execute(client, "ZADD", keys.streams_index, 0, stream)
+    await run(client, calls.enlist(keys, stream))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +67,14 @@ class StreamIndex:
         self._walked = ""
 
     async def list(self, *, prefix: str, limit: int, cursor: str | None = None) -> StreamPage:
-        """Up to `limit` streams whose names begin with `prefix`, behind the name `cursor`. Raises `LogUnavailable`."""
+        """Up to `limit` streams whose names begin with `prefix`, behind the name `cursor`; fewer if very many are gone.
+
+        Raises `LogUnavailable`.
+        """
         found: list[Listed] = []
         behind = cursor if cursor is not None and cursor > prefix else None
-        while True:
-            names = await self._names(prefix, behind, limit - len(found) + 1)
+        for step in range(_MOST_STEPS):
+            names = await self._names(prefix, behind, _STEP if step else limit + 1)
             there = await self._look_at(names)
             found += [Listed(name, each) for name, each in zip(names, there, strict=True) if each is not None]
             if len(found) > limit:
@@ -76,6 +82,7 @@ class StreamIndex:
             if not names:
                 return StreamPage(found, None)
             behind = names[-1]
+        return StreamPage(found, behind)
 
     async def run(self) -> None:
         """Walk the index for ever, a step at a time; a failed step is tried again."""
@@ -113,8 +120,12 @@ class StreamIndex:
             # just before it was taken off.
             for name, again in zip(gone, await self._about(gone), strict=True):
                 if again.is_known:
-                    await note(self._client, self._keys, name)
+                    await enlist(self._client, self._keys, name)
         return there
 
     async def _about(self, names: Sequence[str]) -> list[About]:
-        return await asyncio.gather(*(run(self._client, calls.about(self._keys, name)) for name in names))
+        found: list[About] = []
+        for start in range(0, len(names), _TOGETHER):
+            some = [calls.about(self._keys, name) for name in names[start : start + _TOGETHER]]
+            found += await asyncio.gather(*(run(self._client, call) for call in some))
+        return found

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -10,6 +12,7 @@ from server.fanout import Manner, Start
 from server.fanout import subscription as subscriptions
 from server.fanout.framed import shown_types
 from server.fanout.frames import HEARTBEAT_COMMENT
+from server.streams.calls import Snapshot
 from server.streams.connections import execute
 from server.streams.errors import LogUnavailable, Unknown
 from server.streams.event import Draft
@@ -57,6 +60,24 @@ async def test_a_reader_of_nothing_yet_is_told_one_position(hand: Hand, side: Li
     await has(reader, 1)
     assert (reader.events[0].event, reader.events[0].id) == ("position", "a:0-0,b:0-0")
     assert reader.types == ["position", "t"]
+
+
+async def test_the_first_position_is_of_the_first_stream_whichever_look_finds_nothing_first(
+    side: LiveSide, monkeypatch: pytest.MonkeyPatch
+):
+    ahead, read, told = EventId(2**63, 0), side.log.read, asyncio.Event()
+    begin = {stream: Start(cursor=ahead) for stream in ("a", "b")}
+    subscription = await side.hub.subscribe_all(begin, Manner(is_composite=True))
+
+    async def read_late(stream: str, **options: Any) -> Snapshot:
+        if stream == "a":
+            await told.wait()
+        return await read(stream, **options)
+
+    monkeypatch.setattr(side.log, "read", read_late)
+    [position] = await side.follow(subscription).until("position")
+    told.set()
+    assert position.id == f"a:{ahead},b:{ahead}"
 
 
 async def test_a_reader_is_told_no_position_where_any_stream_has_an_event(hand: Hand, side: LiveSide):

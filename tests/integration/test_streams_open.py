@@ -9,7 +9,7 @@ import pytest
 
 from server.streams import calls
 from server.streams.calls import About, Configured, Reply
-from server.streams.connections import execute
+from server.streams.connections import connect, execute
 from server.streams.errors import StreamClosed, Unknown
 from server.streams.event import Draft
 from server.streams.ids import ORIGIN, EventId
@@ -132,7 +132,7 @@ async def test_a_deleted_stream_leaves_a_marker_and_nothing_else(streams: OpenSt
     await streams.delete("chat")
     await streams.delete("chat")
     assert await hand.log("chat") == ()
-    snapshot = await hand.read("chat")
+    snapshot = await Log(hand.client, hand.keys, lifetimes=LIFETIMES, max_events=0).read("chat")
     assert (snapshot.is_deleted, snapshot.last_id) == (True, None)
     assert 0 < await expiry(hand, hand.keys.about("chat")) <= LIFETIMES.retention_ms
     with pytest.raises(Unknown, match="There is no stream 'chat'"):
@@ -256,6 +256,28 @@ async def test_a_list_forgets_streams_that_are_gone_and_fills_its_pages_all_the_
     assert ([each.name for each in page.streams], page.next_cursor) == (["s4", "s5"], "s5")
     assert await names(streams) == ["s4", "s5", "s7", "s8"]
     assert await execute(hand.client, "ZCARD", hand.keys.streams_index) == 4
+
+
+async def test_a_list_that_meets_only_what_is_gone_ends_its_page_after_a_while(
+    streams: OpenStreams, hand: Hand
+) -> None:
+    gone = [word for number in range(2500) for word in ("0", f"gone{number:04}")]
+    await execute(hand.client, "ZADD", hand.keys.streams_index, *gone)
+    await publish(streams, "a", stream="here")
+    first = await streams.index.list(prefix="", limit=1)
+    assert (first.streams, first.next_cursor) == ([], "gone1901")
+    second = await streams.index.list(prefix="", limit=1, cursor=first.next_cursor)
+    assert ([each.name for each in second.streams], second.next_cursor) == (["here"], None)
+
+
+async def test_a_list_leaves_connections_to_publishers(redis_url: str, hand: Hand) -> None:
+    lister = connect(redis_url, name="lister")
+    for number in range(64):
+        await execute(hand.client, "ZADD", hand.keys.streams_index, 0, f"s{number}")
+    await StreamIndex(lister, hand.keys).list(prefix="", limit=64)
+    clients: bytes = await execute(hand.client, "CLIENT", "LIST")
+    await lister.aclose()
+    assert 1 <= clients.count(b" name=lister ") <= 8
 
 
 async def test_the_walk_forgets_streams_that_nobody_lists(streams: OpenStreams, hand: Hand) -> None:

@@ -87,7 +87,7 @@ async def test_readiness_is_red_without_redis_and_green_once_it_is_there(
     own_redis: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     own_redis.kill()
-    with caplog.at_level(logging.INFO, logger="server.app"):
+    with caplog.at_level(logging.INFO, logger="server.redis_checks"):
         async with serving(own_redis.url) as web:
             response = await web.client.get("/health/ready")
             assert (response.status_code, response.json()["reasons"]) == (503, ["Redis does not answer."])
@@ -95,7 +95,7 @@ async def test_readiness_is_red_without_redis_and_green_once_it_is_there(
             own_redis.start()
             await web.until_ready()
             assert (await web.client.get("/health/ready")).json() == {"status": "ready"}
-    said = [each.message for each in caplog.records if each.name == "server.app"]
+    said = [each.message for each in caplog.records if each.name == "server.redis_checks"]
     assert [message[:24] for message in said] == ["Redis cannot be reached,", "Redis answers now"]
 
 

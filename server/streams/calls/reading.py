@@ -33,7 +33,7 @@ class Snapshot:
     deleted_up_to: EventId = ORIGIN
     #: Whether the log holds every entry it ever had.
     is_whole: bool = True
-    #: Whether the stream, not a task's, was deleted and a marker tells so.
+    #: Whether the stream, not a task's, was deleted and a marker tells so. Looked up where there is no log: `Log.read`.
     is_deleted: bool = False
     #: Marks of the events that have one, if they were asked for.
     marks: Mapping[EventId, Mark] = field(default_factory=dict[EventId, Mark])
@@ -55,7 +55,7 @@ def read(
     """
 
     def parse(raw: Sequence[Any]) -> Snapshot:
-        rows, last_id, closed, record, now, deleted, whole, gone = raw
+        rows, last_id, closed, record, now, deleted, whole = raw
         return Snapshot(
             decode_entries(rows),
             decode_event_id(last_id) if last_id else None,
@@ -64,10 +64,12 @@ def read(
             int(now),
             decode_event_id(deleted),
             whole == b"1",
-            gone == b"1",
-            marks_of(rows) if with_marks else {},
+            marks=marks_of(rows) if with_marks else {},
         )
 
     task_id = task_of_stream(stream)
+    log = keys.log(stream)
     args = (str(first), str(last) if last else "+", limit, int(task_id is not None), int(backwards))
-    return Call(script("read"), (keys.log(stream), keys.about(stream)), args, parse)
+    # The log stands for a record that there never is. Few shared streams have any other key, and one that is nowhere is
+    # TRYAGAIN for as long as its slot is on its way: no reader would get anything in that time.
+    return Call(script("read"), (log, log if task_id is None else keys.record(task_id)), args, parse)

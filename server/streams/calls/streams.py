@@ -47,7 +47,7 @@ def erase(
 
 def enlist(keys: Keys, stream: str) -> Call[int]:
     """Put a stream on the index of streams."""
-    return Call(script("list"), (keys.streams_index,), (stream,), int)
+    return Call(script("enlist"), (keys.streams_index,), (stream,), int)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,9 @@
 -- One consistent look at a stream: a page of its log, the log's last id, and what the record says.
--- KEYS  1 log, 2 record (of a shared stream: what is known of it)      Touches: nothing.
+-- KEYS  1 log, 2 record (of a shared stream: the log again)      Touches: nothing.
 -- ARGV  1 first id wanted, inclusive  2 last id wanted or "+"  3 most entries  4 "1" if the stream has a record
 --       5 "1" to read backwards, newest first
 -- Reply {entries, last id or "", "1" if the last entry is terminal, record values or {}, ms since epoch,
---        the highest id ever deleted by XDEL, "1" if the log holds every entry it ever had,
---        "1" if the stream has no record and was deleted}
+--        the highest id ever deleted by XDEL, "1" if the log holds every entry it ever had}
 local PAGE_BYTES = 1048576
 
 local rows = {}
@@ -26,16 +25,14 @@ for i = 1, #rows do
   end
 end
 local last, fields, info = last_of(KEYS[1])
-local record, deleted = {}, false
+local record = {}
 if ARGV[4] == '1' then
   record = redis.call('HMGET', KEYS[2], 'status', 'chain', 'last_id', 'lease_until', 'end', 'opening', 'attempt',
     'on_disconnect')
   if not record[1] then
     record = {}
   end
-else
-  deleted = redis.call('HGET', KEYS[2], 'deleted')
 end
 return { rows, last or '', (fields and field(fields, 'z')) and '1' or '0', record, now_ms(),
   info and field(info, 'max-deleted-entry-id') or NEVER_USED,
-  (not info or field(info, 'entries-added') == field(info, 'length')) and '1' or '0', deleted and '1' or '0' }
+  (not info or field(info, 'entries-added') == field(info, 'length')) and '1' or '0' }

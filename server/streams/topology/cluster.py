@@ -247,10 +247,12 @@ class ClusterClient:
         """Send to the owner of the slot, and where that sends us."""
         host, asks = await self.owner(slot), False
         pauses = iter(_TRY_AGAIN_SECONDS)
-        for _ in range(_MOST_REDIRECTIONS + len(_TRY_AGAIN_SECONDS)):
+        redirections = 0
+        while redirections <= _MOST_REDIRECTIONS:
             try:
                 return await send(self.node(host), asks=asks)
             except (MovedError, AskError) as error:
+                redirections += 1
                 asks = not isinstance(error, MovedError)
                 host = redirected_to(error, asked=host)
                 if not asks:
@@ -260,7 +262,7 @@ class ClusterClient:
                 if pause is None:
                     raise
                 await asyncio.sleep(pause * jitter.uniform(0.7, 1.3))
-                host, asks = await self.owner(slot), False
+                host, asks, redirections = await self.owner(slot), False, 0
             except ResponseError as error:
                 if isinstance(error, ClusterDownError):
                     self.look_soon()
