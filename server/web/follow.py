@@ -103,9 +103,11 @@ async def open_stream(request: WebRequest, stream: str, start: Start, manner: Ma
 
 async def _respond(request: WebRequest, subscribe: Callable[[Hub], Awaitable[Subscription]]) -> Response:
     """With an event stream, or with JSON where that is what a GET asks for."""
-    if request.method == "POST" or not wants_json(request):
+    if request.method == "POST":
         return await answer(request, await _subscribed(request, subscribe))
     wait_seconds = wait_of(request)
+    if not wants_json(request):
+        return await answer(request, await _subscribed(request, subscribe))
     return await poll(request, await _subscribed(request, subscribe), wait_seconds=wait_seconds)
 
 

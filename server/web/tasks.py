@@ -52,12 +52,12 @@ async def create_task(request: WebRequest) -> Response:
     key = idempotency_key(request)
     body = await read_object(request, max_bytes=request.state["limits"].max_body_bytes, known=MEMBERS)
     new = await new_task(request, body)
-    start = start_of_parameters(request) if accepts_event_stream(request) else None
-    manner = manner_of(request)
-    if start:
+    start, manner = start_of_parameters(request), manner_of(request)
+    is_followed = accepts_event_stream(request)
+    if is_followed:
         admit(request)
     record = await request.state["store"].create(new, idempotency_key=key)
-    if start:
+    if is_followed:
         return await _started_stream(request, record.id, start, manner)
     return json_response(
         record.as_json(), status=202 if new.execute else 201, headers={"location": f"/tasks/{record.id}"}

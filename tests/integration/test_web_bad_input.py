@@ -307,8 +307,9 @@ async def test_a_malformed_cursor_in_the_header_is_refused_by_execute_before_it_
 async def test_a_wrong_parameter_of_a_stream_is_refused_before_anything_starts(
     web: Web, query: str, words: str
 ) -> None:
-    created = await web.client.post(f"/tasks?{query}", json={"type": "free"}, headers=EVENT_STREAM)
-    assert words in problem(created, 400)["detail"]
+    for headers in (EVENT_STREAM, {"accept": "application/json"}):
+        created = await web.client.post(f"/tasks?{query}", json={"type": "free"}, headers=headers)
+        assert words in problem(created, 400)["detail"]
     assert await nothing_created(web)
     task_id = (await web.create(execute=False))["id"]
     executed = await web.client.post(f"/tasks/{task_id}/execute?{query}")

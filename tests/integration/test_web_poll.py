@@ -177,10 +177,13 @@ async def test_a_worker_that_is_missed_does_not_end_the_wait(web: Web, hand: Han
 
 
 @pytest.mark.parametrize("wait", ["-1", "61", "60.5", "x", "1e1", "٣", "1.2345"])
-async def test_a_wait_that_is_none_is_400(web: Web, wait: str) -> None:
-    response = await web.client.get(f"/streams/a/events?wait={wait}", headers=JSON)
-    assert response.status_code == 400
-    assert f"'wait' is '{wait}'. Use a number of seconds from 0 to 60." in response.json()["detail"]
+@pytest.mark.parametrize("headers", [JSON, EVENT_STREAM])
+async def test_a_wait_that_is_none_is_400_before_anything_starts(web: Web, wait: str, headers: dict[str, str]) -> None:
+    for address in ("/streams/a/events", "/stream/countdown/5"):
+        response = await web.client.get(f"{address}?wait={wait}", headers=headers)
+        assert response.status_code == 400
+        assert f"'wait' is '{wait}'. Use a number of seconds from 0 to 60." in response.json()["detail"]
+    assert (await web.client.get("/tasks")).json()["tasks"] == []
 
 
 @pytest.mark.parametrize(
