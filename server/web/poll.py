@@ -100,19 +100,18 @@ async def poll(request: WebRequest, subscription: Subscription, *, wait_seconds:
         "gap": collector.gap,
         "ended": is_ended,
     }
-    links = _links(request, cursor)
-    return json_response(document, headers={"link": links} if len(links) <= _LONGEST_LINKS else None)
+    links = "" if is_ended else _links(request, cursor)
+    return json_response(document, headers={"link": links} if 0 < len(links) <= _LONGEST_LINKS else None)
 
 
 async def _collect(request: WebRequest, subscription: Subscription, collector: Collector, wait_seconds: float) -> None:
-    leaving = asyncio.create_task(_until_disconnect(request), name="disconnect of a poll")
-    filling = asyncio.create_task(collector.is_full.wait(), name="poll")
-    try:
+    async with asyncio.TaskGroup() as group:
+        leaving = group.create_task(_until_disconnect(request), name="disconnect of a poll")
+        filling = group.create_task(collector.is_full.wait(), name="poll")
         subscription.attach(collector)
         await asyncio.wait({leaving, filling}, timeout=wait_seconds, return_when=asyncio.FIRST_COMPLETED)
         while subscription.is_losing and not (leaving.done() or filling.done()):
             await asyncio.wait({leaving, filling}, timeout=_LOOKS_AGAIN_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-    finally:
         leaving.cancel()
         filling.cancel()
 

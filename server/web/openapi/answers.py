@@ -37,7 +37,7 @@ _POLLED_LINK: Final = {
     "Link": {
         "description": (
             'Of JSON: `rel="next"` is the next poll, `rel="alternate monitor"` the event stream, both from where the '
-            "answer ends. Left out where it would exceed 2 KB."
+            "answer ends. Left out behind the end, and where it would exceed 2 KB."
         ),
         "schema": text(),
     }
