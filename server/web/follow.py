@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Final
 
 from starlette.responses import Response
 
-from server.streams.errors import InvalidInput, Unknown
-from server.streams.names import SYSTEM, TASKS, parse_stream_name, parse_task_id, task_stream
+from server.streams.names import SYSTEM, TASKS, parse_stream_name, task_stream
 from server.web.cursors import manner_of, start_of, starts_of
 from server.web.event_stream import STREAM_HEADERS, EventStreamResponse
+from server.web.names import stream_name_of, task_id_of
 from server.web.poll import poll, wait_of
 from server.web.problems import Problem
 from server.web.refusals import Busy
@@ -67,22 +67,6 @@ def streams_of(request: WebRequest) -> list[str]:
             "Follow them in two requests.",
         )
     return streams
-
-
-def stream_name_of(request: WebRequest) -> str:
-    """The stream's name in the path. A name that no stream can have is an unknown one. Raises `Unknown`."""
-    try:
-        return parse_stream_name(request.path_params["name"])
-    except InvalidInput as error:
-        raise Unknown(str(error)) from None
-
-
-def task_id_of(request: WebRequest) -> str:
-    """The task id in the path. One that no task can have is an unknown one. Raises `Unknown`."""
-    try:
-        return parse_task_id(request.path_params["id"])
-    except InvalidInput as error:
-        raise Unknown(str(error)) from None
 
 
 def admit(request: WebRequest) -> None:

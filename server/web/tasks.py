@@ -12,9 +12,10 @@ from server.streams.names import task_stream
 from server.streams.records import Status
 from server.web.bodies import read_object, whole_number
 from server.web.cursors import manner_of, start_of, start_of_parameters
-from server.web.follow import admit, answer, open_stream, task_id_of
+from server.web.follow import admit, answer, open_stream
 from server.web.idempotency import idempotency_key
 from server.web.links import monitor_link
+from server.web.names import task_id_of
 from server.web.new_task import MEMBERS, new_task
 from server.web.paging import cursor_of, json_response, limit_of
 from server.web.problems import FieldError, Problem, invalid, shown

@@ -11,8 +11,8 @@ from server.fanout.history import Range, backwards, forwards
 from server.streams.errors import InvalidCursor
 from server.streams.ids import EventId, parse_event_id
 from server.streams.records import rfc3339
-from server.web.follow import stream_name_of
 from server.web.links import link, monitor_link
+from server.web.names import stream_name_of
 from server.web.paging import json_response
 from server.web.problems import Problem, shown
 
