@@ -11,11 +11,10 @@ import asyncio
 import json
 import re
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote, urlencode
 
 from starlette.responses import Response
 
-from server.web.paging import json_response
+from server.web.json_answers import json_response, link, stream_link
 from server.web.problems import Problem, shown
 
 if TYPE_CHECKING:
@@ -125,12 +124,8 @@ def _links(request: WebRequest, cursor: str) -> str:
     """The next poll, and the same as an event stream, both from where this answer ends."""
     kept = [(name, value) for name, value in request.query_params.multi_items() if name not in _PLACES]
     rest = [(name, value) for name, value in kept if name != "wait"]
-    path = quote(request.url.path)
-
-    def address(parameters: list[tuple[str, str]]) -> str:
-        return f"{path}?{urlencode([*parameters, ('last_event_id', cursor)], safe=':,-', quote_via=quote)}"
-
-    return f'<{address(kept)}>; rel="next", <{address(rest)}>; rel="alternate monitor"; type="text/event-stream"'
+    path, at = request.url.path, ("last_event_id", cursor)
+    return f"{link(path, [*kept, at], rel='next')}, {stream_link(path, [*rest, at], rel='alternate monitor')}"
 
 
 def _with_stream(event: dict[str, Any]) -> dict[str, Any]:

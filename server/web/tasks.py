@@ -14,10 +14,10 @@ from server.web.bodies import read_object, whole_number
 from server.web.cursors import manner_of, start_of, start_of_parameters
 from server.web.follow import admit, answer, open_stream
 from server.web.idempotency import idempotency_key
-from server.web.links import monitor_link
+from server.web.json_answers import json_response, stream_link
 from server.web.names import task_id_of
 from server.web.new_task import MEMBERS, new_task
-from server.web.paging import cursor_of, json_response, limit_of
+from server.web.paging import cursor_of, limit_of
 from server.web.problems import FieldError, Problem, invalid, shown
 from server.web.refusals import refuse
 from server.web.requests import accepts_event_stream
@@ -92,7 +92,7 @@ async def get_task(request: WebRequest) -> Response:
     record = await request.state["store"].get(task_id_of(request))
     [task] = await shown_tasks(request, [record])
     # Read in one step with all the rest: what comes after it is what the answer does not show.
-    monitor = monitor_link(task["events_url"], task["last_event_id"] or str(ORIGIN))
+    monitor = stream_link(task["events_url"], [("last_event_id", task["last_event_id"] or str(ORIGIN))])
     return json_response(task, headers={"link": monitor})
 
 

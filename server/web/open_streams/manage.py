@@ -11,8 +11,9 @@ from server.streams.event import COMPLETE, Draft, check_size, encode_json
 from server.streams.names import parse_stream_name
 from server.streams.retention import KEEPS, LONGEST_TTL_SECONDS, MOST_EVENTS, Keep, Retention
 from server.web.bodies import read_object, whole_number
+from server.web.json_answers import json_response
 from server.web.names import changeable_stream, stream_name_of
-from server.web.paging import json_response, limit_of
+from server.web.paging import limit_of
 from server.web.problems import FieldError, Problem, invalid, shown
 
 if TYPE_CHECKING:

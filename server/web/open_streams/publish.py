@@ -15,9 +15,9 @@ from starlette.responses import Response
 from server.streams.errors import LogRefused, LogUnavailable
 from server.web.bodies import JSON, check_content_type, read_body
 from server.web.idempotency import idempotency_key
+from server.web.json_answers import json_response
 from server.web.names import changeable_stream
 from server.web.open_streams.drafts import drafts_in
-from server.web.paging import json_response
 from server.web.refusals import Busy
 
 if TYPE_CHECKING:
