@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from starlette.responses import Response
 
-from server.streams.errors import LogRefused, LogUnavailable
+from server.streams.errors import LogRefused, LogUnavailable, NotDurable
 from server.web.bodies import JSON, check_content_type, read_body
 from server.web.idempotency import idempotency_key
 from server.web.json_answers import json_response
@@ -47,8 +47,8 @@ async def publish(request: WebRequest) -> Response:
     drafts = await asyncio.to_thread(read) if len(body) > _LARGE_BYTES else read()
     try:
         ids = await request.state["streams"].publish(stream, drafts, token=key)
-    except LogRefused:
-        raise
+    except (LogRefused, NotDurable):
+        raise  # what became of the events is known
     except LogUnavailable as error:
         raise Busy(_in_doubt(error, has_key=key is not None)) from error
     return json_response({"ids": [str(each) for each in ids]}, status=201)
