@@ -6,13 +6,14 @@ Invariant: nothing has happened yet when one of these raises `Problem`.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from itertools import islice
 from typing import Any, Final, cast
 
 from starlette.requests import ClientDisconnect
 
 from server.web.json_text import parse_json
-from server.web.problems import FieldError, Problem, invalid, pointer_part, shown
+from server.web.problems import MOST_ERRORS, FieldError, Problem, invalid, pointer_part, shown
 from server.web.requests import AnyRequest
 
 JSON: Final = "application/json"
@@ -33,8 +34,7 @@ async def read_object(request: AnyRequest, *, max_bytes: int, known: Collection[
     if not isinstance(document, dict):
         raise Problem(422, f"The body must be a JSON object such as {{…}}, not {shown(document)}.")
     found = cast("dict[str, Any]", document)
-    unknown = [unknown_member(name, known) for name in found if name not in known]
-    if unknown:
+    if unknown := unknown_members(found, known):
         raise invalid(*unknown)
     return found
 
@@ -81,8 +81,13 @@ def whole_number(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def unknown_member(name: str, known: Collection[str], *, at: str = "#") -> FieldError:
-    """What to say of a member that nobody asked for, of the value at this pointer."""
+def unknown_members(found: Iterable[str], known: Collection[str], *, at: str = "#") -> list[FieldError]:
+    """What to say of members that nobody asked for, of the value at this pointer; of thousands the first few."""
+    unknown = (name for name in found if name not in known)
+    return [_unknown_member(name, known, at) for name in islice(unknown, MOST_ERRORS)]
+
+
+def _unknown_member(name: str, known: Collection[str], at: str) -> FieldError:
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"Did you mean {near[0]!r}?" if near else f"Known are {', '.join(sorted(known))}."
     return FieldError(f"{at}/{pointer_part(name)}", f"{shown(name)} is not a member of this request. {hint}")
