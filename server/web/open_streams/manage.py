@@ -120,7 +120,7 @@ def _retention(body: dict[str, Any]) -> Retention:
     ttl = body.get("ttl_seconds")
     return Retention(
         whole_number(body.get("max_events")),
-        None if ttl is None else int(ttl * 1000),
+        None if ttl is None else round(ttl * 1000),
         cast("Keep", body.get("keep") or "all"),
     )
 
