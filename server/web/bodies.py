@@ -5,10 +5,12 @@ Invariant: nothing has happened yet when one of these raises `Problem`.
 
 from __future__ import annotations
 
+import asyncio
 import difflib
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
+from functools import partial
 from itertools import islice
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 
 from starlette.requests import ClientDisconnect
 
@@ -16,8 +18,13 @@ from server.web.json_text import parse_json
 from server.web.problems import MOST_ERRORS, FieldError, Problem, invalid, pointer_part, shown
 from server.web.requests import AnyRequest
 
+T = TypeVar("T")
+
 JSON: Final = "application/json"
 _LINK_INSTEAD: Final = "(REPRISE_MAX_EVENT_BYTES). Send a link to the data instead."
+#: A body of a megabyte may hold half a million values, and to look at each takes a second: readers of this server must
+#: not wait for that. A thread takes as long, and lets them in between.
+_LARGE_BYTES: Final = 1 << 16
 _CHARSETS: Final = frozenset({"utf-8", "utf8"})
 
 
@@ -30,7 +37,7 @@ async def read_object(request: AnyRequest, *, max_bytes: int, known: Collection[
     if not body:
         return {}
     check_content_type(request, JSON)
-    document = parse_json(body)
+    document = await apart(request, partial(parse_json, body))
     if not isinstance(document, dict):
         raise Problem(422, f"The body must be a JSON object such as {{…}}, not {shown(document)}.")
     found = cast("dict[str, Any]", document)
@@ -72,6 +79,13 @@ async def read_body(request: AnyRequest, *, max_bytes: int, advice: str = _LINK_
     if size > max_bytes:
         raise Problem(413, f"The body is larger than {max_bytes} bytes {advice}")
     return b"".join(chunks)
+
+
+async def apart(request: AnyRequest, look: Callable[[], T]) -> T:
+    """What `look` makes of the body of this request, which takes its time if that is large. Raises what it raises."""
+    length = request.headers.get("content-length", "")
+    is_small = length.isdecimal() and int(length) <= _LARGE_BYTES
+    return look() if is_small else await asyncio.to_thread(look)
 
 
 def whole_number(value: object) -> int | None:
