@@ -14,17 +14,16 @@ from typing import Final
 import httpx
 
 from server.cli.decoding import Decoder, Received
-from server.cli.server import Refused, refusal
+from server.cli.server import PASSING, Refused, refusal
+from server.streams.event import CANCELLED, COMPLETE, ERROR
 
-TERMINAL: Final = frozenset({"complete", "error", "cancelled"})
+TERMINAL: Final = frozenset({COMPLETE, ERROR, CANCELLED})
 #: What a browser waits unless told otherwise.
 _RETRY_MS: Final = 2000
 #: A person who waits at a terminal should not have to wonder whether it still tries.
 _LONGEST_WAIT_SECONDS: Final = 30.0
 #: Three heartbeats of the default length: a path that is silent for longer is dead.
 SILENCE_SECONDS: Final = 45.0
-#: Proxies on the way say so, and it passes.
-_PASSING: Final = frozenset({408, 429})
 _EVENT_STREAM: Final = "text/event-stream"
 #: What a server says by itself; any other comment tells why it ends a response without an event.
 _USUAL_COMMENTS: Final = frozenset({"", "reprise", "heartbeat"})
@@ -52,9 +51,8 @@ def follow(
     """Yield every event of the stream after the cursor, the one that is its end last.
 
     `telling` is told why there is a pause before another connection, the same reason once, and when events come again.
-    `is_known` says that there is a server: if
-    not, one that cannot be reached at first raises `httpx.ConnectError`. Raises `NoMore`, and `Refused` when the server
-    refuses the request for good.
+    `is_known` says that there is a server: if not, one that cannot be reached at first raises `httpx.ConnectError`.
+    Raises `NoMore`, and `Refused` when the server refuses the request for good.
     """
     decoder = Decoder(cursor=cursor)
     timeout = httpx.Timeout(10, read=silence_seconds)
@@ -96,7 +94,7 @@ def _one_response(http: httpx.Client, url: str, decoder: Decoder, timeout: httpx
         status = response.status_code
         if status == 204:
             raise NoMore
-        if 300 <= status < 500 and status not in _PASSING:
+        if 300 <= status < 500 and status not in PASSING:
             response.read()
             raise Refused(refusal(response), status=status)
         if status != 200:

@@ -13,11 +13,9 @@ from typing import Any, Final
 
 import httpx
 
-from server.cli.server import NOBODY, Unreachable, refusal
+from server.cli.server import NOBODY, PASSING, Unreachable, refusal
 
 _LONGEST_WAIT_SECONDS: Final = 5.0
-#: 408 and 429 come from proxies on the way, and pass like the errors of a server.
-_PASSING: Final = frozenset({408, 429})
 #: Of these it is certain that nothing has left this machine.
 _NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
@@ -62,7 +60,7 @@ class Sender:
                 reason = str(error) or type(error).__name__
             else:
                 self._is_known = True
-                if response.status_code < 500 and response.status_code not in _PASSING:
+                if response.status_code < 500 and response.status_code not in PASSING:
                     return response
                 reason = refusal(response)
                 delay = _retry_after(response, delay)

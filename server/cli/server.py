@@ -14,6 +14,8 @@ import httpx
 from server.streams.settings import CannotStart
 
 NOBODY: Final = "Nothing answers at {}. Start a server with `reprise dev`, or name another one with --url."
+#: These come from proxies on the way, and pass like the errors of a server.
+PASSING: Final = frozenset({408, 429})
 #: What a shell reports of a program that SIGINT ended: 128 + 2.
 INTERRUPTED: Final = 130
 #: And of one whose reader has gone: 128 + SIGPIPE.

@@ -5,18 +5,26 @@ Invariant: nothing has happened yet when one of these raises `Problem`.
 
 from __future__ import annotations
 
+import asyncio
 import difflib
-from collections.abc import Collection
-from typing import Any, Final, cast
+from collections.abc import Callable, Collection, Iterable
+from functools import partial
+from itertools import islice
+from typing import Any, Final, TypeVar, cast
 
 from starlette.requests import ClientDisconnect
 
 from server.web.json_text import parse_json
-from server.web.problems import FieldError, Problem, invalid, pointer_part, shown
+from server.web.problems import MOST_ERRORS, FieldError, Problem, invalid, pointer_part, shown
 from server.web.requests import AnyRequest
+
+T = TypeVar("T")
 
 JSON: Final = "application/json"
 _LINK_INSTEAD: Final = "(REPRISE_MAX_EVENT_BYTES). Send a link to the data instead."
+#: A body of a megabyte may hold half a million values, and to look at each takes a second: readers of this server must
+#: not wait for that. A thread takes as long, and lets them in between.
+_LARGE_BYTES: Final = 1 << 16
 _CHARSETS: Final = frozenset({"utf-8", "utf8"})
 
 
@@ -29,12 +37,11 @@ async def read_object(request: AnyRequest, *, max_bytes: int, known: Collection[
     if not body:
         return {}
     check_content_type(request, JSON)
-    document = parse_json(body)
+    document = await apart(request, partial(parse_json, body))
     if not isinstance(document, dict):
         raise Problem(422, f"The body must be a JSON object such as {{…}}, not {shown(document)}.")
     found = cast("dict[str, Any]", document)
-    unknown = [unknown_member(name, known) for name in found if name not in known]
-    if unknown:
+    if unknown := unknown_members(found, known):
         raise invalid(*unknown)
     return found
 
@@ -74,6 +81,13 @@ async def read_body(request: AnyRequest, *, max_bytes: int, advice: str = _LINK_
     return b"".join(chunks)
 
 
+async def apart(request: AnyRequest, look: Callable[[], T]) -> T:
+    """What `look` makes of the body of this request, which takes its time if that is large. Raises what it raises."""
+    length = request.headers.get("content-length", "")
+    is_small = length.isdecimal() and int(length) <= _LARGE_BYTES
+    return look() if is_small else await asyncio.to_thread(look)
+
+
 def whole_number(value: object) -> int | None:
     """A number without a fraction: to JSON `2.0` is the same as `2`. None for anything else."""
     if isinstance(value, float):
@@ -81,8 +95,13 @@ def whole_number(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def unknown_member(name: str, known: Collection[str], *, at: str = "#") -> FieldError:
-    """What to say of a member that nobody asked for, of the value at this pointer."""
+def unknown_members(found: Iterable[str], known: Collection[str], *, at: str = "#") -> list[FieldError]:
+    """What to say of members that nobody asked for, of the value at this pointer; of thousands the first few."""
+    unknown = (name for name in found if name not in known)
+    return [_unknown_member(name, known, at) for name in islice(unknown, MOST_ERRORS)]
+
+
+def _unknown_member(name: str, known: Collection[str], at: str) -> FieldError:
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"Did you mean {near[0]!r}?" if near else f"Known are {', '.join(sorted(known))}."
     return FieldError(f"{at}/{pointer_part(name)}", f"{shown(name)} is not a member of this request. {hint}")

@@ -21,6 +21,7 @@ from server.streams.new_task import NewTask
 from server.streams.records import Status
 from server.web.cursors import cursor_text, manner_of, start_of_parameters
 from server.web.follow import admit, answer, head_response, open_stream
+from server.web.poll import wait_of
 from server.web.problems import Problem, shown
 from server.web.refusals import Busy, refuse
 from server.web.requests import accepts_event_stream
@@ -38,6 +39,7 @@ _NUMBER: Final = re.compile(r"[1-9][0-9]{0,2}")
 async def countdown(request: WebRequest) -> Response:
     seconds = _seconds(request.path_params["seconds"])
     parameters, manner = start_of_parameters(request), replace(manner_of(request), is_composite=True)
+    wait_of(request)  # only for a poll, which starts none; a wrong one is told all the same
     text = cursor_text(request)
     if text is not None:
         return await _continue(request, text, parameters, manner)

@@ -69,14 +69,14 @@ def start_of_parameters(request: AnyRequest) -> Start:
         at=at,
         last=last,
         since_ms=since_ms,
-        all_attempts=_flag(request, "attempts", "all"),
-        is_compact=_flag(request, "compact", "true"),
+        all_attempts=flag(request, "attempts", "all"),
+        is_compact=flag(request, "compact", "true"),
     )
 
 
 def manner_of(request: AnyRequest) -> Manner:
     """What the reader wants to see. Raises `Problem` and `InvalidInput`."""
-    found = Manner(types=_types(request), heartbeat_events=_flag(request, "heartbeat", "event"))
+    found = Manner(types=_types(request), heartbeat_events=flag(request, "heartbeat", "event"))
     return USUAL if found == USUAL else found  # kept as long as the connection: most share one
 
 
@@ -122,7 +122,8 @@ def _since(request: AnyRequest) -> int | None:
     )
 
 
-def _flag(request: AnyRequest, name: str, expected: str) -> bool:
+def flag(request: AnyRequest, name: str, expected: str) -> bool:
+    """Whether the query says this of the parameter, of which there is nothing else to say. Raises `Problem`."""
     value = request.query_params.get(name)
     if value and value != expected:
         raise Problem(400, f"{name!r} is {shown(value)}. Use {expected}, or leave it out.")

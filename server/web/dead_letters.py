@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from starlette.responses import Response
 
 from server.streams.dead_letters import details, summary
-from server.web.follow import task_id_of
-from server.web.paging import cursor_of, json_response, limit_of
+from server.web.json_answers import json_response
+from server.web.names import task_id_of
+from server.web.paging import cursor_of, limit_of
 from server.web.tasks import shown_tasks
 
 if TYPE_CHECKING:

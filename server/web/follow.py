@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Final
 
 from starlette.responses import Response
 
-from server.streams.errors import InvalidInput, Unknown
-from server.streams.names import SYSTEM, TASKS, parse_stream_name, parse_task_id, task_stream
+from server.streams.names import SYSTEM, TASKS, parse_stream_name, task_stream
 from server.web.cursors import manner_of, start_of, starts_of
 from server.web.event_stream import STREAM_HEADERS, EventStreamResponse
+from server.web.names import stream_name_of, task_id_of
 from server.web.poll import poll, wait_of
 from server.web.problems import Problem
 from server.web.refusals import Busy
@@ -69,22 +69,6 @@ def streams_of(request: WebRequest) -> list[str]:
     return streams
 
 
-def stream_name_of(request: WebRequest) -> str:
-    """The stream's name in the path. A name that no stream can have is an unknown one. Raises `Unknown`."""
-    try:
-        return parse_stream_name(request.path_params["name"])
-    except InvalidInput as error:
-        raise Unknown(str(error)) from None
-
-
-def task_id_of(request: WebRequest) -> str:
-    """The task id in the path. One that no task can have is an unknown one. Raises `Unknown`."""
-    try:
-        return parse_task_id(request.path_params["id"])
-    except InvalidInput as error:
-        raise Unknown(str(error)) from None
-
-
 def admit(request: WebRequest) -> None:
     """Raise `Busy` unless this server may carry one more event stream."""
     if request.state["readiness"].is_draining:
@@ -103,9 +87,11 @@ async def open_stream(request: WebRequest, stream: str, start: Start, manner: Ma
 
 async def _respond(request: WebRequest, subscribe: Callable[[Hub], Awaitable[Subscription]]) -> Response:
     """With an event stream, or with JSON where that is what a GET asks for."""
-    if request.method == "POST" or not wants_json(request):
+    if request.method == "POST":
         return await answer(request, await _subscribed(request, subscribe))
     wait_seconds = wait_of(request)
+    if not wants_json(request):
+        return await answer(request, await _subscribed(request, subscribe))
     return await poll(request, await _subscribed(request, subscribe), wait_seconds=wait_seconds)
 
 

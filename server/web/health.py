@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
+from server.web.json_answers import json_response
 from server.web.problems import ProblemResponse
 
 if TYPE_CHECKING:
@@ -17,11 +18,11 @@ if TYPE_CHECKING:
 
 
 async def live(request: WebRequest) -> Response:
-    return JSONResponse({"status": "live"}, headers={"cache-control": "no-store"})
+    return json_response({"status": "live"})
 
 
 async def ready(request: WebRequest) -> Response:
     reasons = await request.state["readiness"].reasons()
     if reasons:
         return ProblemResponse(503, " ".join(reasons), headers={"retry-after": "1"}, reasons=reasons)
-    return JSONResponse({"status": "ready"}, headers={"cache-control": "no-store"})
+    return json_response({"status": "ready"})

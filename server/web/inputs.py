@@ -20,12 +20,10 @@ from jsonschema.validators import validator_for
 from referencing import Registry
 
 from server.streams.registry import TaskType
-from server.web.problems import FieldError, pointer_part, shown
+from server.web.problems import MOST_ERRORS, FieldError, pointer_part, shown
 
 _logger = logging.getLogger(__name__)
 
-#: A person mends a handful at a time; thousands of errors in one document help nobody.
-_MOST_ERRORS: Final = 20
 #: The texts of jsonschema repeat the offending value, however large.
 _LONGEST_DETAIL: Final = 300
 
@@ -34,7 +32,7 @@ def check_input(task_type: TaskType, value: dict[str, Any]) -> list[FieldError]:
     """What is wrong with the input of a task, field by field; empty if nothing is."""
     try:
         validator = _validator(json.dumps(task_type.input_schema, sort_keys=True))
-        found = list(islice(_errors(validator, value), _MOST_ERRORS))
+        found = list(islice(_errors(validator, value), MOST_ERRORS))
     except (SchemaError, referencing.exceptions.Unresolvable) as error:
         _logger.warning("The input schema of task type %r does not work: %s", task_type.name, error)
         return [FieldError("#/type", f"The input schema of {task_type.name!r} does not work; its worker must mend it.")]

@@ -14,14 +14,12 @@ from itertools import islice
 from math import isinf
 from typing import Any, Final, NamedTuple, cast
 
-from server.web.problems import FieldError, Problem, pointer_part, shown, unreadable
+from server.web.problems import MOST_ERRORS, FieldError, Problem, pointer_part, shown, unreadable
 
 #: Far above what people write, and low enough for everything recursive behind it.
 _DEEPEST: Final = 100
 #: Shorter numbers fit a double, whose largest has 309 digits.
 _SAFE_DIGITS: Final = 300
-#: A person mends a handful at a time.
-_MOST_ERRORS: Final = 20
 _TOO_DEEP: Final = f"This is nested deeper than {_DEEPEST} levels. Use a flatter form, or send it as text."
 
 
@@ -63,7 +61,7 @@ def parse_json(body: bytes, *, first_line: int = 1, first_byte: int = 0) -> obje
         raise Problem(400, f"The body is not JSON: {_reason(error)} at line {line}, column {error.colno}.") from None
     except RecursionError:
         raise unreadable(FieldError("#", _TOO_DEEP)) from None
-    if found := list(islice(_errors(document), _MOST_ERRORS)):
+    if found := list(islice(_errors(document), MOST_ERRORS)):
         raise unreadable(*found)
     return document
 

@@ -6,12 +6,14 @@ Invariant: nothing has happened yet when one of these raises `Problem`, and ever
 from __future__ import annotations
 
 import unicodedata
+from functools import partial
 from time import time
 from typing import TYPE_CHECKING, Any, Final
 
 from server.streams.errors import InvalidInput
 from server.streams.names import parse_queue_name
 from server.streams.new_task import NewTask
+from server.web.bodies import apart
 from server.web.inputs import check_input
 from server.web.moments import moment_ms
 from server.web.problems import FieldError, invalid, shown
@@ -37,7 +39,7 @@ async def new_task(request: WebRequest, body: dict[str, Any]) -> NewTask:
         raise invalid(*errors)
     task_type = await _known_type(request, body["type"])
     value: dict[str, Any] = body.get("input", {})
-    if errors := check_input(task_type, value):
+    if errors := await apart(request, partial(check_input, task_type, value)):
         raise invalid(*errors)
     return NewTask.of(
         task_type,

@@ -11,11 +11,10 @@ import asyncio
 import json
 import re
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote, urlencode
 
 from starlette.responses import Response
 
-from server.web.paging import json_response
+from server.web.json_answers import json_response, link, stream_link
 from server.web.problems import Problem, shown
 
 if TYPE_CHECKING:
@@ -100,19 +99,18 @@ async def poll(request: WebRequest, subscription: Subscription, *, wait_seconds:
         "gap": collector.gap,
         "ended": is_ended,
     }
-    links = _links(request, cursor)
-    return json_response(document, headers={"link": links} if len(links) <= _LONGEST_LINKS else None)
+    links = "" if is_ended else _links(request, cursor)
+    return json_response(document, headers={"link": links} if 0 < len(links) <= _LONGEST_LINKS else None)
 
 
 async def _collect(request: WebRequest, subscription: Subscription, collector: Collector, wait_seconds: float) -> None:
-    leaving = asyncio.create_task(_until_disconnect(request), name="disconnect of a poll")
-    filling = asyncio.create_task(collector.is_full.wait(), name="poll")
-    try:
+    async with asyncio.TaskGroup() as group:
+        leaving = group.create_task(_until_disconnect(request), name="disconnect of a poll")
+        filling = group.create_task(collector.is_full.wait(), name="poll")
         subscription.attach(collector)
         await asyncio.wait({leaving, filling}, timeout=wait_seconds, return_when=asyncio.FIRST_COMPLETED)
         while subscription.is_losing and not (leaving.done() or filling.done()):
             await asyncio.wait({leaving, filling}, timeout=_LOOKS_AGAIN_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-    finally:
         leaving.cancel()
         filling.cancel()
 
@@ -126,12 +124,8 @@ def _links(request: WebRequest, cursor: str) -> str:
     """The next poll, and the same as an event stream, both from where this answer ends."""
     kept = [(name, value) for name, value in request.query_params.multi_items() if name not in _PLACES]
     rest = [(name, value) for name, value in kept if name != "wait"]
-    path = quote(request.url.path)
-
-    def address(parameters: list[tuple[str, str]]) -> str:
-        return f"{path}?{urlencode([*parameters, ('last_event_id', cursor)], safe=':,-', quote_via=quote)}"
-
-    return f'<{address(kept)}>; rel="next", <{address(rest)}>; rel="alternate monitor"; type="text/event-stream"'
+    path, at = request.url.path, ("last_event_id", cursor)
+    return f"{link(path, [*kept, at], rel='next')}, {stream_link(path, [*rest, at], rel='alternate monitor')}"
 
 
 def _with_stream(event: dict[str, Any]) -> dict[str, Any]:

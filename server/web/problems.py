@@ -9,13 +9,15 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote, unquote
 
 from starlette.responses import JSONResponse
 
 #: Longer values are cut where an error text repeats them: the reader knows what was sent.
-_SHOWN_CHARACTERS = 64
+_SHOWN_CHARACTERS: Final = 64
+#: Of one body. A person mends a handful at a time; thousands of errors in one document help nobody.
+MOST_ERRORS: Final = 20
 
 
 @dataclass(frozen=True, slots=True)

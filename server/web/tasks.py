@@ -12,11 +12,12 @@ from server.streams.names import task_stream
 from server.streams.records import Status
 from server.web.bodies import read_object, whole_number
 from server.web.cursors import manner_of, start_of, start_of_parameters
-from server.web.follow import admit, answer, open_stream, task_id_of
+from server.web.follow import admit, answer, open_stream
 from server.web.idempotency import idempotency_key
-from server.web.links import monitor_link
+from server.web.json_answers import json_response, stream_link
+from server.web.names import task_id_of
 from server.web.new_task import MEMBERS, new_task
-from server.web.paging import cursor_of, json_response, limit_of
+from server.web.paging import cursor_of, limit_of
 from server.web.problems import FieldError, Problem, invalid, shown
 from server.web.refusals import refuse
 from server.web.requests import accepts_event_stream
@@ -52,12 +53,12 @@ async def create_task(request: WebRequest) -> Response:
     key = idempotency_key(request)
     body = await read_object(request, max_bytes=request.state["limits"].max_body_bytes, known=MEMBERS)
     new = await new_task(request, body)
-    start = start_of_parameters(request) if accepts_event_stream(request) else None
-    manner = manner_of(request)
-    if start:
+    start, manner = start_of_parameters(request), manner_of(request)
+    is_followed = accepts_event_stream(request)
+    if is_followed:
         admit(request)
     record = await request.state["store"].create(new, idempotency_key=key)
-    if start:
+    if is_followed:
         return await _started_stream(request, record.id, start, manner)
     return json_response(
         record.as_json(), status=202 if new.execute else 201, headers={"location": f"/tasks/{record.id}"}
@@ -91,7 +92,7 @@ async def get_task(request: WebRequest) -> Response:
     record = await request.state["store"].get(task_id_of(request))
     [task] = await shown_tasks(request, [record])
     # Read in one step with all the rest: what comes after it is what the answer does not show.
-    monitor = monitor_link(task["events_url"], task["last_event_id"] or str(ORIGIN))
+    monitor = stream_link(task["events_url"], [("last_event_id", task["last_event_id"] or str(ORIGIN))])
     return json_response(task, headers={"link": monitor})
 
 

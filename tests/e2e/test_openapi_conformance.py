@@ -12,10 +12,10 @@ import re
 import sys
 from pathlib import Path
 
-import httpx
 import pytest
 
 from tests.e2e.product import ROOT, product
+from tests.support.http import http_client
 from tests.support.openapi import closed
 
 _SCHEMATHESIS = Path(sys.executable).parent / "schemathesis"
@@ -29,7 +29,7 @@ _CASES = re.compile(r"(\d+) generated")
 @pytest.mark.timeout(0 if "REPRISE_OPENAPI_EXAMPLES" in os.environ else 240)
 async def test_every_request_made_from_the_document_is_answered_as_it_says(tmp_path: Path) -> None:
     async with product(tmp_path, settings=_SETTINGS) as running:
-        async with httpx.AsyncClient(base_url=running.url, timeout=30, trust_env=False) as http:
+        async with http_client(running.url) as http:
             told = (await http.get("/openapi.json")).json()
         document = tmp_path / "openapi.json"
         document.write_text(json.dumps(closed(told)))

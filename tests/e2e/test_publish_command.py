@@ -11,7 +11,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import pytest_asyncio
 
@@ -19,6 +18,7 @@ from tests.e2e.commands import command, for_nobody, on_terminal
 from tests.e2e.dev_run import reprise
 from tests.e2e.product import Product, product
 from tests.e2e.scripted import answer, scripted
+from tests.support.http import http_client
 from tests.support.ports import unused_port
 
 LINES = 2000
@@ -42,7 +42,7 @@ async def history(found: Product, stream: str) -> list[dict[str, Any]]:
     """Everything in the stream, oldest first."""
     events: list[dict[str, Any]] = []
     path = f"/streams/{stream}/history?limit=1000"
-    async with httpx.AsyncClient(base_url=found.url, timeout=10, trust_env=False) as http:
+    async with http_client(found.url) as http:
         while path:
             response = (await http.get(path)).raise_for_status()
             events += response.json()["events"]
@@ -59,7 +59,7 @@ class Forgetful:
 
     def __init__(self, upstream: str) -> None:
         self.keys: list[str] = []
-        self._upstream = httpx.AsyncClient(base_url=upstream, timeout=30, trust_env=False)
+        self._upstream = http_client(upstream)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()

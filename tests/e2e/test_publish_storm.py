@@ -22,6 +22,7 @@ import pytest
 from server.streams.ids import EventId, parse_event_id
 from tests.e2e.product import Product, Server, product
 from tests.e2e.reader import Reader, Received, following
+from tests.support.http import http_client
 from tests.support.waiting import wait_until
 
 BATCHES = int(os.environ.get("REPRISE_STORM_BATCHES", "40"))
@@ -50,7 +51,7 @@ class Storm:
     repeated: int = 0
 
     async def publish(self, publisher: int) -> None:
-        async with httpx.AsyncClient(base_url=self.url, timeout=10, trust_env=False) as http:
+        async with http_client(self.url) as http:
             for batch in range(BATCHES):
                 key = f"{publisher}.{batch}"
                 self.batches[key] = [f"{key}.{number}" for number in range(self.random.randint(1, 4))]
@@ -122,7 +123,7 @@ async def kill_in_between(server: Server, storm: Storm) -> None:
 
 
 async def close(found: Product) -> str:
-    async with httpx.AsyncClient(base_url=found.url, timeout=10, trust_env=False) as http:
+    async with http_client(found.url) as http:
         return (await http.post(f"/streams/{STREAM}/close")).raise_for_status().json()["id"]
 
 
@@ -130,7 +131,7 @@ async def history(found: Product) -> list[tuple[str, str]]:
     """Ids and types of everything, by pages."""
     events: list[tuple[str, str]] = []
     path = f"/streams/{STREAM}/history?limit=1000"
-    async with httpx.AsyncClient(base_url=found.url, timeout=10, trust_env=False) as http:
+    async with http_client(found.url) as http:
         while path:
             response = (await http.get(path)).raise_for_status()
             page: dict[str, Any] = response.json()

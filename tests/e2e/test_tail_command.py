@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import pytest_asyncio
 
@@ -19,6 +18,7 @@ from tests.e2e.commands import command, for_nobody, on_terminal
 from tests.e2e.dev_run import reprise
 from tests.e2e.product import Product, product
 from tests.e2e.scripted import STREAM_HEAD, answer, frame, scripted
+from tests.support.http import http_client
 from tests.support.ports import unused_port
 
 PART = 20
@@ -40,13 +40,13 @@ def stream() -> str:
 
 
 async def publish(found: Product, stream: str, *events: dict[str, Any]) -> list[str]:
-    async with httpx.AsyncClient(base_url=found.url, timeout=30, trust_env=False) as http:
+    async with http_client(found.url) as http:
         response = await http.post(f"/streams/{stream}/events", json=events)
     return response.raise_for_status().json()["ids"]
 
 
 async def close(found: Product, stream: str) -> str:
-    async with httpx.AsyncClient(base_url=found.url, timeout=30, trust_env=False) as http:
+    async with http_client(found.url) as http:
         return (await http.post(f"/streams/{stream}/close")).raise_for_status().json()["id"]
 
 
@@ -193,7 +193,7 @@ async def test_that_there_is_nothing_to_show_is_told(tmp_path: Path, found: Prod
     for options in (["--from", "latest"], ["--from", end]):
         code, out, errors = await reprise(tmp_path, "tail", stream, *options, "--url", found.url)
         assert (code, out, errors) == (0, "", f"{NOTHING_MORE}\n")
-    async with httpx.AsyncClient(base_url=found.url, timeout=30, trust_env=False) as http:
+    async with http_client(found.url) as http:
         (await http.delete(f"/streams/{stream}")).raise_for_status()
     assert await reprise(tmp_path, "tail", stream, "--url", found.url) == (0, "", f"{NOTHING_MORE}\n")
 

@@ -25,6 +25,7 @@ from server.streams.event import Draft
 from server.streams.keys import Keys
 from tests.support.event_reader import EventReader, data_of, reading, types_of
 from tests.support.log_hand import Hand
+from tests.support.real_server import real_server
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
 from tests.support.web import Web, serving
@@ -101,6 +102,21 @@ async def test_the_example_of_the_readme_is_read_whole(web: Web, redis_url: str)
         await run_program(sys.executable, "-c", text)
         events = await reader.until("complete")
     assert tokens_of(events) == "to be continued"
+
+
+async def test_the_request_of_the_readme_is_stored_once_however_often_it_is_sent(redis_url: str) -> None:
+    blocks = re.findall(r"^```sh\n(.*?)^```$", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+    [block] = [block for block in blocks if "/streams/" in block]
+    async with real_server(redis_url) as server:
+        text = block.replace("curl http://127.0.0.1:8000", f"curl -sS http://127.0.0.1:{server.port}")
+        assert str(server.port) in text
+        first, again = [json.loads(await run_program("bash", "-c", text))["ids"] for _ in range(2)]
+        history = (await server.client.get("/streams/chat.43/history")).json()["events"]
+    assert first == again == [event["id"] for event in history]
+    assert [(event["type"], json.loads(event["data"])["text"]) for event in history] == [
+        ("token", "Hel"),
+        ("token", "lo"),
+    ]
 
 
 # Celery.

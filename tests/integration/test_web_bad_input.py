@@ -73,6 +73,17 @@ async def test_a_task_with_a_wrong_member_is_refused_by_name(
     assert await nothing_created(web)
 
 
+async def test_of_thousands_of_unknown_members_the_first_twenty_are_named(web: Web) -> None:
+    body = {f"m{number}": 1 for number in range(20_000)}
+    for response in (
+        await web.client.post("/tasks", json=body),
+        await web.client.put("/streams/chat", json=body),
+        await web.client.post("/streams/chat/events", json=[{"data": 1}, body]),
+    ):
+        pointers = [error["pointer"].rpartition("/")[2] for error in problem(response, 422)["errors"]]
+        assert pointers == [f"m{number}" for number in range(20)]
+
+
 async def test_every_wrong_field_is_named(web: Web) -> None:
     document = problem(await web.client.post("/tasks", json={"type": "steps", "input": {"count": 9, "names": 1}}), 422)
     assert [error["pointer"] for error in document["errors"]] == ["#/input/count", "#/input/names"]
@@ -307,8 +318,9 @@ async def test_a_malformed_cursor_in_the_header_is_refused_by_execute_before_it_
 async def test_a_wrong_parameter_of_a_stream_is_refused_before_anything_starts(
     web: Web, query: str, words: str
 ) -> None:
-    created = await web.client.post(f"/tasks?{query}", json={"type": "free"}, headers=EVENT_STREAM)
-    assert words in problem(created, 400)["detail"]
+    for headers in (EVENT_STREAM, {"accept": "application/json"}):
+        created = await web.client.post(f"/tasks?{query}", json={"type": "free"}, headers=headers)
+        assert words in problem(created, 400)["detail"]
     assert await nothing_created(web)
     task_id = (await web.create(execute=False))["id"]
     executed = await web.client.post(f"/tasks/{task_id}/execute?{query}")

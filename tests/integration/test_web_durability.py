@@ -47,6 +47,25 @@ async def test_a_task_that_is_not_safe_in_time_is_503_with_a_code_and_the_same_r
     assert [task["id"] for task in listed] == [created.json()["id"]]
 
 
+async def test_events_that_are_not_safe_in_time_are_503_with_the_same_code_and_the_request_again_gives_their_ids(
+    pair: Replicated, web: Web
+) -> None:
+    async def publish() -> Any:
+        headers = {"idempotency-key": "i"}
+        return await web.client.post("/streams/chat/events", json={"data": 1}, headers=headers)
+
+    pair.replica.pause()
+    with in_vain():
+        refused = await publish()
+    assert (refused.status_code, refused.json().get("code")) == (503, "not_durable")
+    assert "a failover may still undo it" in refused.json()["detail"]
+    pair.replica.resume()
+    stored = await publish()
+    assert stored.status_code == 201
+    history = (await web.client.get("/streams/chat/history")).json()
+    assert [event["id"] for event in history["events"]] == stored.json()["ids"]
+
+
 async def test_an_eventsource_that_starts_what_is_not_safe_in_time_is_asked_to_come_back(
     pair: Replicated, web: Web
 ) -> None:

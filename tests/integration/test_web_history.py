@@ -37,6 +37,14 @@ async def test_a_page_holds_what_readers_get_and_leads_to_the_next(web: Web) -> 
     assert response.links["monitor"]["type"] == "text/event-stream"
 
 
+async def test_the_link_to_the_next_page_repeats_what_was_asked_for_and_nothing_else(web: Web) -> None:
+    ids = await numbered(web, 5)
+    query = f"order=desc&limit=2&after={ids[0]}&attempts=all"
+    response = await web.client.get(f"{PATH}?{query}&more={'x' * 5000}&before={ids[4]}")
+    assert response.links["next"]["url"] == f"{PATH}?order=desc&limit=2&after={ids[0]}&before={ids[2]}&attempts=all"
+    assert ids_of((await web.client.get(response.links["next"]["url"])).json()) == [ids[1]]
+
+
 @pytest.mark.parametrize("limit", [1, 2, 4, 5, 6, 1000])
 async def test_pages_forwards_and_backwards_hold_everything_once(web: Web, limit: int) -> None:
     ids = await numbered(web, 5)

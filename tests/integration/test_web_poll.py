@@ -124,8 +124,17 @@ async def test_the_end_is_told_with_the_last_events_and_ever_after(web: Web, han
     last = await hand.publish("a", [Draft("complete", "{}")], token="2", ends=True)
     found = await poll(web, "/streams/a/events?wait=30")
     assert ([event["type"] for event in found["events"]], found["ended"]) == (["t", "complete"], True)
-    again = await poll(web, f"/streams/a/events?wait=30&last_event_id={found['cursor']}")
-    assert again == {"events": [], "cursor": str(last.id), "gap": None, "ended": True}
+    again = f"/streams/a/events?wait=30&last_event_id={found['cursor']}"
+    assert await poll(web, again) == {"events": [], "cursor": str(last.id), "gap": None, "ended": True}
+
+
+async def test_links_lead_no_further_than_to_the_end(web: Web, hand: Hand) -> None:
+    await hand.publish("a", drafts("x"), token="1")
+    assert "next" in (await web.client.get("/streams/a/events", headers=JSON)).links
+    await hand.publish("a", [Draft("complete", "{}")], token="2", ends=True)
+    for query in ("", "?from=latest"):
+        response = await web.client.get(f"/streams/a/events{query}", headers=JSON)
+        assert (response.json()["ended"], response.links) == (True, {})
 
 
 @pytest.mark.parametrize("address", ["/streams/a/events?", "/events?stream=a&"])
@@ -177,10 +186,13 @@ async def test_a_worker_that_is_missed_does_not_end_the_wait(web: Web, hand: Han
 
 
 @pytest.mark.parametrize("wait", ["-1", "61", "60.5", "x", "1e1", "٣", "1.2345"])
-async def test_a_wait_that_is_none_is_400(web: Web, wait: str) -> None:
-    response = await web.client.get(f"/streams/a/events?wait={wait}", headers=JSON)
-    assert response.status_code == 400
-    assert f"'wait' is '{wait}'. Use a number of seconds from 0 to 60." in response.json()["detail"]
+@pytest.mark.parametrize("headers", [JSON, EVENT_STREAM])
+async def test_a_wait_that_is_none_is_400_before_anything_starts(web: Web, wait: str, headers: dict[str, str]) -> None:
+    for address in ("/streams/a/events", "/stream/countdown/5"):
+        response = await web.client.get(f"{address}?wait={wait}", headers=headers)
+        assert response.status_code == 400
+        assert f"'wait' is '{wait}'. Use a number of seconds from 0 to 60." in response.json()["detail"]
+    assert (await web.client.get("/tasks")).json()["tasks"] == []
 
 
 @pytest.mark.parametrize(

@@ -62,8 +62,8 @@ async def test_what_is_not_said_is_what_the_installation_does(redis_url: str, wo
         assert (await web.client.put(PATH)).json()["retention"] == usual
         await publish(web, {"data": 1}, stream="other")
         assert (await web.client.get("/streams/other")).json()["retention"] == usual
-        latest = await web.client.put("/streams/state", json={"keep": "latest", "ttl_seconds": 1.5})
-        assert latest.json()["retention"] == {**usual, "max_events": 1, "ttl_seconds": 1.5, "keep": "latest"}
+        latest = await web.client.put("/streams/state", json={"keep": "latest", "ttl_seconds": 1.001})
+        assert latest.json()["retention"] == {**usual, "max_events": 1, "ttl_seconds": 1.001, "keep": "latest"}
 
 
 async def test_a_stream_tells_its_bounds(web: Web) -> None:

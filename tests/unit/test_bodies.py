@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from threading import get_ident
 from typing import Any
 
 import pytest
 from starlette.requests import Request
 from starlette.types import Message, Scope
 
-from server.web.bodies import read_body, whole_number
+from server.web.bodies import apart, read_body, whole_number
 from server.web.problems import Problem
 
 CHUNK = b"x" * 1000
@@ -49,6 +50,12 @@ async def test_a_body_that_says_it_is_too_large_is_not_read_at_all():
 async def test_a_body_is_as_long_as_it_is_whatever_was_said(said: str):
     body = await read_body(Sender(4).request(content_length=said), max_bytes=4500)
     assert body == CHUNK * 4
+
+
+@pytest.mark.parametrize(("length", "is_apart"), [("65536", False), ("65537", True), ("", True)])
+async def test_a_body_that_may_be_large_is_looked_at_where_it_holds_up_no_reader(length: str, is_apart: bool):
+    headers = {"content_length": length} if length else {}
+    assert (await apart(Sender().request(**headers), get_ident) != get_ident()) == is_apart
 
 
 @pytest.mark.parametrize(

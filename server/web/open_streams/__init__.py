@@ -1,6 +1,5 @@
 """Streams that programs write over HTTP: all of `/streams` but following one.
 
-names     which stream a request means, and whether it may change it.
 drafts    the events in a body.
 publish   POST /streams/{name}/events.
 manage    making a stream with settings, looking at it, closing and deleting it, listing.

@@ -14,15 +14,13 @@ from server.streams.errors import InvalidInput, TooLarge
 from server.streams.event import Draft, draft, draft_text
 from server.streams.marks import continuing, keyed
 from server.streams.outbox import MAX_BATCH_EVENTS
-from server.web.bodies import unknown_member
+from server.web.bodies import unknown_members
 from server.web.json_text import parse_json
-from server.web.problems import FieldError, Problem, invalid, shown, unreadable
+from server.web.problems import MOST_ERRORS, FieldError, Problem, invalid, shown, unreadable
 
 #: What an event is that says nothing of its type: as a browser calls it, and what `onmessage` gets.
 USUAL_TYPE: Final = "message"
 MEMBERS: Final = ("type", "data", "key", "append")
-#: A person mends a handful at a time.
-_MOST_ERRORS: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +47,12 @@ def drafts_in(body: bytes, *, is_lines: bool, max_bytes: int) -> list[Draft]:
             large.append(found)
         else:
             errors += found
-            if len(errors) >= _MOST_ERRORS:
+            if len(errors) >= MOST_ERRORS:
                 break
     if errors:
-        raise invalid(*errors[:_MOST_ERRORS])
+        raise invalid(*errors[:MOST_ERRORS])
     if large:
-        told = [FieldError(each.at, each.detail) for each in large[:_MOST_ERRORS]]
+        told = [FieldError(each.at, each.detail) for each in large[:MOST_ERRORS]]
         raise Problem(413, " ".join(each.detail for each in told), errors=told)
     return drafts
 
@@ -95,7 +93,7 @@ def _event(document: object, at: str, max_bytes: int) -> Draft | _TooLarge | lis
     if not isinstance(document, dict):
         return [FieldError(at, f'{shown(document)} is no event. Send an object such as {{"type": …, "data": …}}.')]
     members = cast("dict[str, Any]", document)
-    errors = [unknown_member(name, MEMBERS, at=at) for name in members if name not in MEMBERS]
+    errors = unknown_members(members, MEMBERS, at=at)
     if not members:
         errors.append(FieldError(at, "An empty object is no event. It needs 'type', 'data' or 'append'."))
     if "append" in members:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.responses import Response
@@ -11,9 +10,10 @@ from server.fanout.history import Range, backwards, forwards
 from server.streams.errors import InvalidCursor
 from server.streams.ids import EventId, parse_event_id
 from server.streams.records import rfc3339
-from server.web.follow import stream_name_of
-from server.web.links import link, monitor_link
-from server.web.paging import json_response
+from server.web.cursors import flag
+from server.web.json_answers import json_response, link, stream_link
+from server.web.names import stream_name_of
+from server.web.paging import limit_of
 from server.web.problems import Problem, shown
 
 if TYPE_CHECKING:
@@ -24,23 +24,25 @@ if TYPE_CHECKING:
 USUAL_LIMIT: Final = 100
 #: Of events; what they hold together is bounded too, by about a megabyte.
 LARGEST_LIMIT: Final = 1000
-_ORDERS: Final = ("asc", "desc")
+#: What the address of the next page repeats. Anything else said nothing, and might make a header that proxies refuse.
+_PARAMETERS: Final = ("order", "limit", "after", "before", "attempts")
 
 
 async def history(request: WebRequest) -> Response:
     stream, query = stream_name_of(request), request.query_params
-    is_backwards = _one_of(query.get("order"), "order", _ORDERS) == "desc"
+    is_backwards = _is_backwards(query.get("order"))
     asked = Range(
-        limit=_limit(query.get("limit")),
+        limit=limit_of(query.get("limit"), usual=USUAL_LIMIT, most=LARGEST_LIMIT),
         after=_id(query.get("after"), "after"),
         before=_id(query.get("before"), "before"),
-        all_attempts=_one_of(query.get("attempts"), "attempts", ("", "all")) == "all",
+        all_attempts=flag(request, "attempts", "all"),
     )
     page = await (backwards if is_backwards else forwards)(request.state["log"], stream, asked)
-    links = [monitor_link(f"/streams/{stream}/events", str(page.newest))]
+    links = [stream_link(f"/streams/{stream}/events", [("last_event_id", str(page.newest))])]
     if page.next is not None:
-        where = {"before" if is_backwards else "after": str(page.next)}
-        links.insert(0, link(f"/streams/{stream}/history", {**dict(query), **where}, rel="next"))
+        kept = {name: query.get(name, "") for name in _PARAMETERS}
+        kept["before" if is_backwards else "after"] = str(page.next)
+        links.insert(0, link(f"/streams/{stream}/history", kept.items(), rel="next"))
     return json_response(
         {
             "events": [event_json(event) for event in page.events],
@@ -69,14 +71,6 @@ def _gap_json(stream: str, gap: Gap | None) -> dict[str, Any] | None:
     }
 
 
-def _limit(text: str | None) -> int:
-    if not text:
-        return USUAL_LIMIT
-    if re.fullmatch(r"[1-9][0-9]{0,3}", text) and int(text) <= LARGEST_LIMIT:
-        return int(text)
-    raise Problem(400, f"'limit' is {shown(text)}. Use a number from 1 to {LARGEST_LIMIT}.")
-
-
 def _id(text: str | None, parameter: str) -> EventId | None:
     if not text:
         return None
@@ -86,7 +80,7 @@ def _id(text: str | None, parameter: str) -> EventId | None:
         raise Problem(400, f"{parameter!r} cannot be used: {error}") from None
 
 
-def _one_of(text: str | None, parameter: str, allowed: tuple[str, ...]) -> str:
-    if not text or text in allowed:
-        return text or allowed[0]
-    raise Problem(400, f"{parameter!r} is {shown(text)}. Use {' or '.join(filter(None, allowed))}, or leave it out.")
+def _is_backwards(order: str | None) -> bool:
+    if order in {None, "", "asc", "desc"}:
+        return order == "desc"
+    raise Problem(400, f"'order' is {shown(order)}. Use asc or desc, or leave it out.")

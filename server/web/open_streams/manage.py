@@ -11,9 +11,9 @@ from server.streams.event import COMPLETE, Draft, check_size, encode_json
 from server.streams.names import parse_stream_name
 from server.streams.retention import KEEPS, LONGEST_TTL_SECONDS, MOST_EVENTS, Keep, Retention
 from server.web.bodies import read_object, whole_number
-from server.web.follow import stream_name_of
-from server.web.open_streams.names import changeable_stream
-from server.web.paging import json_response, limit_of
+from server.web.json_answers import json_response
+from server.web.names import changeable_stream, stream_name_of
+from server.web.paging import limit_of
 from server.web.problems import FieldError, Problem, invalid, shown
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def _retention(body: dict[str, Any]) -> Retention:
     ttl = body.get("ttl_seconds")
     return Retention(
         whole_number(body.get("max_events")),
-        None if ttl is None else int(ttl * 1000),
+        None if ttl is None else round(ttl * 1000),
         cast("Keep", body.get("keep") or "all"),
     )
 

@@ -6,18 +6,17 @@ answer says that the fate of the events is open and how to find out.
 
 from __future__ import annotations
 
-import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from starlette.responses import Response
 
-from server.streams.errors import LogRefused, LogUnavailable
-from server.web.bodies import JSON, check_content_type, read_body
+from server.streams.errors import LogRefused, LogUnavailable, NotDurable
+from server.web.bodies import JSON, apart, check_content_type, read_body
 from server.web.idempotency import idempotency_key
+from server.web.json_answers import json_response
+from server.web.names import changeable_stream
 from server.web.open_streams.drafts import drafts_in
-from server.web.open_streams.names import changeable_stream
-from server.web.paging import json_response
 from server.web.refusals import Busy
 
 if TYPE_CHECKING:
@@ -31,9 +30,6 @@ _BATCH_BYTES: Final = 1 << 20
 #: One event of the largest size has to fit, if JSON escapes each of its bytes (as `\u000a`), with what is around it.
 _ESCAPED: Final = 6
 _AROUND_BYTES: Final = 4096
-#: A body of a megabyte may hold half a million values, and to look at each takes a second: readers of this server must
-#: not wait for that. A thread takes as long, and lets them in between.
-_LARGE_BYTES: Final = 1 << 16
 
 
 async def publish(request: WebRequest) -> Response:
@@ -44,11 +40,11 @@ async def publish(request: WebRequest) -> Response:
     most = max(_BATCH_BYTES, _ESCAPED * limits.max_body_bytes + _AROUND_BYTES)
     body = await read_body(request, max_bytes=most, advice="all together. Send fewer events at a time.")
     read = partial(drafts_in, body, is_lines=media_type in _LINES, max_bytes=limits.max_body_bytes)
-    drafts = await asyncio.to_thread(read) if len(body) > _LARGE_BYTES else read()
+    drafts = await apart(request, read)
     try:
         ids = await request.state["streams"].publish(stream, drafts, token=key)
-    except LogRefused:
-        raise
+    except (LogRefused, NotDurable):
+        raise  # what became of the events is known
     except LogUnavailable as error:
         raise Busy(_in_doubt(error, has_key=key is not None)) from error
     return json_response({"ids": [str(each) for each in ids]}, status=201)

@@ -37,7 +37,7 @@ _POLLED_LINK: Final = {
     "Link": {
         "description": (
             'Of JSON: `rel="next"` is the next poll, `rel="alternate monitor"` the event stream, both from where the '
-            "answer ends. Left out where it would exceed 2 KB."
+            "answer ends. Left out behind the end, and where it would exceed 2 KB."
         ),
         "schema": text(),
     }
@@ -55,7 +55,7 @@ _MEANINGS: Final = {
     409: "The present state forbids it, or the `Idempotency-Key` came with another request.",
     413: "The body, or an event in it, is too large.",
     415: "The body is of another content type, or in another charset than UTF-8.",
-    422: "A member of the body is wrong, missing or unknown, and `errors` points at each.",
+    422: "A member of the body is wrong, missing or unknown, and `errors` points at each, or at the first twenty.",
     500: "A bug, or a Redis that refuses for good; the server's log has the reason.",
     503: "Not now: come back after `Retry-After` seconds. An EventSource gets 200, `retry:` and the end instead.",
 }

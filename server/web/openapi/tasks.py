@@ -48,7 +48,7 @@ CREATE: Final = Operation(
     summary="Create a task and run it",
     description=(
         "With `Accept: text/event-stream` the answer is the stream of the task from its beginning; the parameters of "
-        "the query are for that. Wrong input is refused before anything starts."
+        "the query are for that. Wrong input, in them too, is refused before anything starts."
     ),
     parameters=(parameters.IDEMPOTENCY_KEY, *parameters.STARTING),
     body=body(
