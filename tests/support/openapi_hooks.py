@@ -72,7 +72,7 @@ def _accepted(case: Any, number: int) -> str | None:
         has_cursor = case.headers.get(_HEADER) or any(case.query.get(name) for name in _CURSORS)
         return _JSON if has_cursor and "wait" in case.query else _EVENT_STREAM
     if case.path.endswith(_STARTING):
-        return _EVENT_STREAM if number % 2 else None
+        return _EVENT_STREAM if number % 2 or (case.method == "POST" and case.query) else None
     if case.path.endswith(_STREAMS) and case.method != "POST":
         return _JSON if "wait" in case.query else (_EVENT_STREAM, _JSON, None)[number % 3]
     return None
