@@ -6,6 +6,9 @@ BIN := $(VENV)/bin
 JOBS ?= 5
 REPRISE_MODEL_SCHEDULES ?= 5000
 
+# Every process of a test run would else compile again what it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup dev test check bench soak format model chaos lock clean
 
