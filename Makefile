@@ -3,14 +3,14 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-JOBS ?= 5
+JOBS ?= 6
 REPRISE_MODEL_SCHEDULES ?= 5000
 
 # Every process of a test run would else compile again what it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev test check bench soak format model chaos lock clean
+.PHONY: help setup dev test check types style bench soak format model chaos lock clean
 
 ## help: list these targets
 help:
@@ -38,23 +38,28 @@ dev: setup
 ON_REDIS := tests/model tests/integration/test_streams_*.py tests/integration/test_fanout_*.py \
 	tests/integration/test_worker_redis.py tests/integration/test_worker_retries.py tests/integration/test_worker_queues.py
 
-## test: every test; what talks to Redis once more on redis-server where there is one; then real processes
+## test: every test; what talks to Redis once more on redis-server where there is one
 test: setup
 	@status=0; \
-	$(BIN)/pytest -n $(JOBS) --ignore=tests/e2e || status=$$?; \
+	$(BIN)/pytest -n $(JOBS) --dist worksteal || status=$$?; \
 	if command -v redis-server >/dev/null; then \
-		REPRISE_TEST_REDIS=redis-server $(BIN)/pytest -n $(JOBS) $(ON_REDIS) || status=$$?; \
+		REPRISE_TEST_REDIS=redis-server $(BIN)/pytest -n 4 --dist worksteal $(ON_REDIS) || status=$$?; \
 	else \
 		echo "There is no redis-server here, so the tests ran on the embedded Valkey only."; \
 	fi; \
-	$(BIN)/pytest -n $(JOBS) --dist loadfile tests/e2e || status=$$?; \
 	exit $$status
 
 ## check: lint, format, types and import rules
 check: setup
+	@$(MAKE) --no-print-directory --jobs=2 types style
+
+# One process each: the types take a minute of one processor.
+types:
+	$(BIN)/pyright
+
+style:
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/pyright
 	$(BIN)/lint-imports
 
 $(VENV)/.bench: $(VENV)/.installed requirements/bench.txt

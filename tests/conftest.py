@@ -16,15 +16,34 @@ import pytest
 
 from server.streams.connections import AsyncClient, connect
 from server.streams.keys import Keys
+from tests.support.dealing import dealt
 from tests.support.key_table import faults
 from tests.support.redis_server import RedisServer
 from tests.support.working import Bench
+
+_END_TO_END = Path(__file__).parent / "e2e"
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """A shell starts its background jobs with SIGINT ignored, and whatever a test starts would inherit that."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """In a parallel run, put those that wait beside those that compute: see `dealing`."""
+    hands = getattr(config, "workerinput", {}).get("workercount", 1)
+    waiting: dict[str, list[pytest.Item]] = {}
+    others: list[pytest.Item] = []
+    for item in items:
+        if _END_TO_END in item.path.parents:
+            mode = item.get_closest_marker("asyncio")
+            is_shared = mode is not None and mode.kwargs.get("loop_scope") == "module"
+            waiting.setdefault(item.path.name if is_shared else item.nodeid, []).append(item)
+        else:
+            others.append(item)
+    if hands > 1:
+        items[:] = dealt(list(waiting.values()), others, hands=hands)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
