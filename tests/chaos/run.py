@@ -101,7 +101,8 @@ async def _run(plan: Plan, installation: Installation, replay: str, on_progress:
         for each in installation.processes.values()
         if not each.is_running
     ]
-    judgement.offences += [Offence(violation, "the installation") for violation in ours]
+    # Told first: what befell a process explains much of what its readers saw.
+    judgement.offences[:0] = [Offence(violation, "the installation") for violation in ours]
     waits = [wait for _, reader in load.readers for wait in reader.waits]
     return Report(
         plan.seed,
