@@ -25,7 +25,7 @@ from server.settings import ServerSettings
 from server.streams.announcements import Announcer
 from server.streams.calls import Lifetimes
 from server.streams.cancelling import cancel_all
-from server.streams.connections import AsyncClient, connect, execute
+from server.streams.connections import AsyncClient, connect, execute, has_tls
 from server.streams.dead_letters import DeadLetters
 from server.streams.doorbell import Doorbells
 from server.streams.durability import Durability
@@ -34,6 +34,7 @@ from server.streams.log import Log
 from server.streams.open_streams import OpenStreams
 from server.streams.presence import Presence
 from server.streams.reaper import Reaper
+from server.streams.refusing import plainly_silent
 from server.streams.registry import Registry
 from server.streams.tasks import TaskStore
 from server.web.metrics import Metrics
@@ -158,7 +159,11 @@ def _build(settings: ServerSettings) -> _Parts:
         log=log,
         streams=streams,
         hub=hub,
-        readiness=Readiness(ping=lambda: execute(commands, "PING"), is_live=lambda: hub.is_live),
+        readiness=Readiness(
+            ping=lambda: execute(commands, "PING"),
+            is_live=lambda: hub.is_live,
+            silence=plainly_silent(has_tls=has_tls(url)),
+        ),
         refusals=Refusals(),
         limits=Limits(
             max_connections=settings.max_connections,

@@ -19,7 +19,7 @@ from server.fanout.continuity import State
 from server.fanout.delivery import Delivery
 from server.fanout.farewell import send_away
 from server.fanout.life import LifeWatch
-from server.fanout.past import past_behind
+from server.fanout.pasts import Pasts
 from server.fanout.start import USUAL, Manner, Pace, Start, first_cursor
 from server.fanout.strand import Strand
 from server.fanout.subscription import Subscription
@@ -70,7 +70,7 @@ class HubOptions:
 class _Watch:
     """A tail and how many use it; the home of its subscriptions."""
 
-    __slots__ = ("_hub", "key", "ready", "tail", "users")
+    __slots__ = ("_hub", "_pasts", "key", "ready", "tail", "users")
 
     def __init__(self, hub: Hub, key: tuple[str, bool], tail: Tail, ready: asyncio.Future[None]) -> None:
         self._hub = hub
@@ -79,6 +79,19 @@ class _Watch:
         #: Done once the doorbell is subscribed (or was given up on).
         self.ready = ready
         self.users = 0
+        self._pasts: Pasts | None = None
+
+    @property
+    def pasts(self) -> Pasts:
+        """What readers that ask for compaction share; made for the first one, since most streams have none."""
+        if self._pasts is None:
+            self._pasts = Pasts(self.tail)
+        return self._pasts
+
+    def expire(self) -> None:
+        self.tail.expire()
+        if self._pasts is not None:
+            self._pasts.expire()
 
     def attached(self) -> None:
         self._hub.attached(self)
@@ -309,7 +322,7 @@ class Hub:
             raise Unknown(f"There is no stream {tail.stream!r}: no such task, or it was deleted and has expired.")
         past = None
         if start.is_compact and look.verdict.events:
-            past = await past_behind(tail, cursor, types=manner.types)
+            past = await watch.pasts.behind(cursor, types=manner.types)
         if past is not None:
             look = await past.looked(cursor)
         return Strand(tail, cursor=cursor, first=look, lease_seconds=self._pace.lease, home=watch, past=past)
@@ -343,11 +356,12 @@ class Hub:
         self.on_reconnect()
 
     async def _sweep(self) -> None:
-        tails = [watch.tail for watch in list(self._watches.values())]
+        watches = list(self._watches.values())
+        tails = [watch.tail for watch in watches]
         silent = [tail for tail in tails if not tail.has_rung]
-        for tail in tails:
-            tail.has_rung = False
-            tail.expire()
+        for watch in watches:
+            watch.tail.has_rung = False
+            watch.expire()
         for start in range(0, len(silent), _SWEEP_BATCH):
             await self._sweep_group(silent[start : start + _SWEEP_BATCH])
 

@@ -55,6 +55,11 @@ class Looks:
     def is_looking(self) -> bool:
         return bool(self._tasks)
 
+    @property
+    def forgotten(self) -> int:
+        """Rises with each `forget`."""
+        return self._forgotten
+
     def at(self, cursor: EventId) -> Look | asyncio.Task[Look]:
         """The answer if it is known, or the task that will have it."""
         running = self._running.get(cursor)

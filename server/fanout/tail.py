@@ -127,6 +127,11 @@ class Tail:
         """Whether the window tells all there is, as far as this process has heard."""
         return not self.is_behind and self.window.top is not None
 
+    @property
+    def forgotten(self) -> int:
+        """Rises whenever what was read of the log before may no longer be true."""
+        return self._looks.forgotten
+
     def ring(self, payload: bytes) -> None:
         """Take what a ring brings, or fall behind."""
         self._rings += 1

@@ -103,6 +103,11 @@ def connect_sync(url: str, *, name: str) -> SyncClient:
     return cast("SyncClient", sync_node_client(address.url, **options))
 
 
+def has_tls(url: str) -> bool:
+    """Whether connections to there speak TLS. Raises `InvalidInput` for a URL of another form."""
+    return parse_address(url).has_tls
+
+
 def cluster_of(client: AsyncClient) -> ClusterClient | None:
     """The client as that of a Cluster; None if there is one server, and so one connection leads to all keys."""
     return client if isinstance(client, ClusterClient) else None

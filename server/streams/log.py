@@ -29,6 +29,9 @@ from server.streams.sign import SIGN_FIELDS, Sign
 _OWN_TOKEN_MS: Final = 60_000
 CALLER_TOKEN_MS: Final = 86_400_000
 _TRIES: Final = 5
+#: No try begins later than this after the first. With a Redis that is frozen each takes five seconds, so there are two:
+#: it ends below the patience of proxies and clients, who would not be told that the fate of their events is open.
+_LATEST_TRY_SECONDS: Final = 7.5
 #: Streams whose last id is remembered, some 200 bytes each; of one that was written longer ago a loss goes unmarked.
 _MOST_KNOWN: Final = 10_000
 #: The end of a log that is not there.
@@ -221,6 +224,8 @@ class Log:
         self, build: Callable[[], Call[Reply]], durability: Durability, heard: Callable[[Reply], None]
     ) -> None:
         """Run the call until it is answered; `heard` is told of each answer, the last of which counts."""
+        clock = asyncio.get_running_loop().time
+        give_up_at = clock() + _LATEST_TRY_SECONDS
         for attempt in range(1, _TRIES + 1):
             try:
                 if durability.wait is None:
@@ -231,7 +236,7 @@ class Log:
             except (LogRefused, NotDurable):
                 raise
             except LogUnavailable:
-                if attempt == _TRIES:
+                if attempt == _TRIES or clock() > give_up_at:
                     raise
                 await asyncio.sleep(jitter.uniform(0.5, 1) * 0.05 * 2**attempt)
 

@@ -28,6 +28,7 @@ _WAYS_OUT: Final = {
     "CROSSSLOT": "Keys of one call lie in different slots of the cluster: this is a bug of Reprise, please report it.",
     "NODB": "It has no database of that number: the one in REPRISE_REDIS_URL must be below its setting 'databases' "
     "(16 if that is not set).",
+    "NOCLUSTER": "It is no node of a Cluster: begin REPRISE_REDIS_URL with redis:// (or rediss://), and name one host.",
     "ERR": "This is a bug of Reprise, please report it.",
 }
 _LACKS_A_COMMAND: Final = re.compile("unknown (sub)?command", re.IGNORECASE)
@@ -39,11 +40,13 @@ _WHO_LACKS_ONE: Final = (
 #: Said of one call, whatever the state of the server: the same call fails again.
 _NEVER: Final = frozenset({"WRONGTYPE", "CROSSSLOT", "ERR"})
 _CODE: Final = re.compile(r"[A-Z][A-Z0-9_]*")
-#: With which Redis answers while a connection is made; redis-py calls that a broken connection, and cuts the code off.
+#: With which Redis answers while a connection is made, or is asked for the map of a Cluster. That becomes a broken
+#: connection without a code, or `ERR`, of which there are many.
 _ON_CONNECTING: Final = (
     (re.compile("(ERR )?(DB index is out of range|Invalid Database)"), "NODB"),
     (re.compile("HELLO must be called with the client already authenticated|Authentication required"), "NOAUTH"),
     (re.compile("invalid username-password pair|Invalid Username or Password"), "WRONGPASS"),
+    (re.compile("(.*: )?(ERR )?This instance has cluster support disabled", re.DOTALL), "NOCLUSTER"),
 )
 #: Under `ERR`, but of a known kind: scripts pass on what an ACL forbids in words of their own, a server that has no
 #: room for another client has some later, and a password may be about to be changed.
@@ -64,7 +67,8 @@ def refusal(text: str, *, code: str | None = None) -> LogUnavailable:
     if piped := _IN_A_PIPELINE.fullmatch(text):
         text = piped[1]
     first, _, rest = text.partition(" ")
-    code = code or _code_on_connecting(text)
+    if code in {None, "ERR"}:
+        code = _code_on_connecting(text) or code
     if code is None and _CODE.fullmatch(first):
         code, text = first, rest
     kind_of = code or ""
@@ -123,4 +127,10 @@ def plainly(error: LogUnavailable) -> str:
     for pattern, sentence in _SILENCES:
         if found := pattern.search(str(error)):
             return f"Redis does not answer. {sentence.format(*found.groups(), url='REPRISE_REDIS_URL')}"
-    return "Redis does not answer."
+    return plainly_silent()
+
+
+def plainly_silent(*, has_tls: bool = False) -> str:
+    """The same of one that gives no answer at all. `has_tls`: whether we speak TLS, to which others say nothing."""
+    hint = " If it speaks no TLS, which REPRISE_REDIS_URL asks for, begin it with redis://." if has_tls else ""
+    return f"Redis does not answer.{hint}"

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from server.streams.errors import LogUnavailable
-from server.streams.refusing import plainly
+from server.streams.refusing import plainly, plainly_silent
 
 #: Below the patience of a balancer's health check.
 _ANSWER_SECONDS: Final = 1.0
@@ -18,10 +18,16 @@ _WRITES_ONLY: Final = "MISCONF"
 class Readiness:
     """Why this server should get no requests, if there is a reason."""
 
-    def __init__(self, *, ping: Callable[[], Awaitable[object]], is_live: Callable[[], bool]) -> None:
-        """`ping` asks Redis for an answer and raises `LogUnavailable`; `is_live` speaks for the tail."""
+    def __init__(
+        self, *, ping: Callable[[], Awaitable[object]], is_live: Callable[[], bool], silence: str = plainly_silent()
+    ) -> None:
+        """`ping` asks Redis for an answer and raises `LogUnavailable`; `is_live` speaks for the tail.
+
+        `silence`: what is said where Redis gives no answer at all.
+        """
         self._ping = ping
         self._is_live = is_live
+        self._silence = silence
         #: Set when the process is told to stop; never unset.
         self.is_draining = False
         #: Why this Redis cannot be used; None while that is not known. Set by the checks at start, again and again.
@@ -46,5 +52,5 @@ class Readiness:
         except LogUnavailable as error:
             return "" if error.code == _WRITES_ONLY else plainly(error)
         except TimeoutError:
-            return "Redis does not answer."
+            return self._silence
         return ""

@@ -124,7 +124,8 @@ async def test_an_id_that_was_sent_without_compaction_goes_on_with_it(hand: Hand
     log = await publish_all(hand, "chat", tokens(0, 1200))
     for place in (0, 1, 255, 256, 700, 1199):
         got = await (await side.read("chat", Start(cursor=log[place].id, is_compact=True))).end()
-        assert [event.event for event in got] == ["token", "complete"]
+        assert [event.event for event in got[-2:]] == ["token", "complete"]
+        assert len(got) <= 3
         assert text_in(got) == "".join(f"{number} " for number in range(place + 1, 1201))
     [end] = await (await side.read("chat", Start(cursor=log[1200].id, is_compact=True))).end()
     assert end.id == str(log[1201].id)

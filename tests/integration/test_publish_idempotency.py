@@ -14,6 +14,7 @@ from server.streams.event import Draft
 from server.streams.ids import ORIGIN, EventId
 from server.streams.keys import Keys
 from server.streams.marks import keyed
+from server.streams.retention import Retention
 from tests.support.log_hand import LIFETIMES
 from tests.support.redis_server import RedisServer
 
@@ -22,8 +23,12 @@ bodies = st.sampled_from(["a", "b", "ab", "abc"])
 steps = st.lists(
     st.one_of(
         st.tuples(st.just("publish"), st.sampled_from(["", "k1", "k2", "k3"]), bodies, st.booleans()),
-        st.tuples(st.just("close"), st.just(""), st.just(""), st.just(False)),
-        st.tuples(st.just("another incarnation"), st.just(""), st.just(""), st.just(False)),
+        st.tuples(
+            st.sampled_from(["close", "another incarnation", "delete", "make anew"]),
+            st.just(""),
+            st.just(""),
+            st.just(False),
+        ),
     ),
     max_size=25,
 )
@@ -39,8 +44,11 @@ class Model:
         default_factory=dict[str, tuple[tuple[str, bool], EventId]]
     )
     is_closed: bool = False
+    is_deleted: bool = False
 
     def expected(self, key: str, body: tuple[str, bool]) -> str:
+        if self.is_deleted:
+            return "deleted"
         if key in self.answers:
             return "repeated" if self.answers[key][0] == body else "conflict"
         return "closed" if self.is_closed else "stored"
@@ -56,6 +64,16 @@ def test_each_request_is_stored_once_and_answered_alike(
     for number, (kind, key, body, is_keyed) in enumerate(steps):
         if kind == "another incarnation":
             client.execute_command("DEBUG", "CHANGE-REPL-ID")
+            continue
+        if kind == "delete":
+            end = Draft("cancelled", "{}")
+            erasing = calls.erase(keys, "chat", end, entropy=number, known=None, lifetimes=LIFETIMES)
+            if run_sync(client, erasing).outcome == "deleted":
+                model = Model(is_deleted=True)
+            continue
+        if kind == "make anew":
+            run_sync(client, calls.configure(keys, "chat", Retention(), lifetimes=LIFETIMES, max_events=0))
+            model.is_deleted = False
             continue
         plain = [Draft("n", letter) for letter in body]
         ends = kind == "close"

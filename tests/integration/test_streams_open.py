@@ -156,11 +156,47 @@ async def test_no_writer_brings_a_deleted_stream_back(streams: OpenStreams, hand
     assert await hand.log("chat") == ()
 
 
-async def test_a_repeated_publish_gets_its_first_ids_after_a_deletion_too(streams: OpenStreams, hand: Hand) -> None:
-    first = await streams.publish("chat", drafts("a"), token="once")
+async def test_a_key_of_a_deleted_stream_is_refused_and_stands_for_nothing_in_the_stream_made_anew(
+    streams: OpenStreams, hand: Hand
+) -> None:
+    [old] = await streams.publish("chat", drafts("a"), token="once")
+    await streams.publish("chat", drafts("b"), token="other")
     await streams.delete("chat")
+    with pytest.raises(StreamClosed, match="was deleted"):
+        await streams.publish("chat", drafts("a"), token="once")
+    await streams.create("chat", Retention())
+    [new] = await streams.publish("chat", drafts("a"), token="once")
+    await streams.publish("chat", drafts("another body"), token="other")
+    assert new > old
+    assert await kept(hand) == ["a", "another body"]
+    assert await streams.publish("chat", drafts("a"), token="once") == [new]
+
+
+async def test_a_repeated_publish_gets_its_first_ids_after_the_stream_was_closed_too(
+    streams: OpenStreams, hand: Hand
+) -> None:
+    await streams.publish("chat", drafts("old"), token="once")
+    await streams.delete("chat")
+    await streams.create("chat", Retention())
+    first = await streams.publish("chat", drafts("a"), token="once")
+    await streams.close("chat", END)
     assert await streams.publish("chat", drafts("a"), token="once") == first
-    assert await hand.log("chat") == ()
+    assert await kept(hand) == ["a", END.data]
+
+
+async def test_a_writers_batch_that_was_stored_is_not_stored_in_the_stream_made_anew(
+    streams: OpenStreams, hand: Hand
+) -> None:
+    await hand.publish("chat", drafts("a"), token="writer", number=1)
+    second = await hand.publish("chat", drafts("b"), token="writer", number=2)
+    await streams.delete("chat")
+    assert await hand.publish("chat", drafts("b"), token="writer", number=2) == Reply("repeated", second.id)
+    assert (await hand.publish("chat", drafts("c"), token="writer", number=3)).outcome == "deleted"
+    await streams.create("chat", Retention())
+    await hand.publish("chat", drafts("a"), token="writer", number=1)
+    assert await hand.publish("chat", drafts("b"), token="writer", number=2) == Reply("repeated", second.id)
+    await hand.publish("chat", drafts("c"), token="writer", number=3)
+    assert await kept(hand) == ["c"]
 
 
 async def test_a_deleted_stream_that_is_made_anew_begins_above_the_old_one_without_a_predecessor(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -194,3 +195,32 @@ async def test_a_refusal_of_redis_is_told_as_such(hand: Hand):
     with pytest.raises(LogUnavailable, match=r"Redis refused: .*WRONGTYPE"):
         await hand.publish("chat", drafts("a"), token="1")
     await hand.lose(hand.keys.log("chat"))
+
+
+async def test_a_redis_that_is_frozen_is_given_up_after_two_tries_and_the_key_stands_for_the_events_later(
+    hand: Hand, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("server.streams.log._LATEST_TRY_SECONDS", 0.4)
+    with RedisServer() as server:
+        patient, client = connect(server.url, name="patient"), connect(server.url, name="test", socket_timeout=0.3)
+        log, frozen = [Log(each, hand.keys, lifetimes=LIFETIMES, max_events=1000) for each in (patient, client)]
+        await log.publish("chat", drafts("a"), token="before")
+        tries = 0
+
+        async def counted(*command: Any) -> Any:
+            nonlocal tries
+            tries += 1
+            return await send(*command)
+
+        send = client.execute_command
+        monkeypatch.setattr(client, "execute_command", counted)
+        server.pause()
+        with pytest.raises(LogUnavailable):
+            await frozen.publish("chat", drafts("b"), token="once")
+        server.resume()
+        assert 1 <= tries <= 2
+        [first] = await log.publish("chat", drafts("b"), token="once")
+        assert [event.data for event in (await log.read("chat", limit=10)).events] == ["a", "b"]
+        assert await log.publish("chat", drafts("b"), token="once") == [first]
+        await client.aclose()
+        await patient.aclose()

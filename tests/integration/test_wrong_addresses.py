@@ -34,18 +34,34 @@ def sentinel() -> Iterator[RedisNode]:
     node.close()
 
 
+@pytest.fixture
+def plain_node() -> Iterator[RedisNode]:
+    """At a port, which knows nothing of a Cluster or of TLS."""
+    node = RedisNode()
+    node.start()
+    yield node
+    node.close()
+
+
 @pytest.mark.parametrize("module", ["server", "workers"])
 @pytest.mark.parametrize(
-    "url", ["redis://:hush@127.0.0.1:1/0?ssl_ca_certs=/ca.pem", "rediss://:hush@127.0.0.1:1?ssl_ca_certs=/absent"]
+    ("url", "offence"),
+    [
+        ("redis://:hush@127.0.0.1:1/0?ssl_ca_certs=/ca.pem", "ssl_ca_certs"),
+        ("rediss://:hush@127.0.0.1:1?ssl_ca_certs=/absent", "ssl_ca_certs"),
+        ("redis://:hush@127.0.0.1:1/1?db=2", "two databases"),
+    ],
 )
-def test_an_option_that_cannot_work_ends_the_start_with_2_and_one_sentence(module: str, url: str, tmp_path: Path):
+def test_an_option_that_cannot_work_ends_the_start_with_2_and_one_sentence(
+    module: str, url: str, offence: str, tmp_path: Path
+):
     env = environment({"REPRISE_REDIS_URL": url, "PYTHONPATH": str(Path(__file__).parents[2])})
     ended = subprocess.run(
         [sys.executable, "-m", module], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60, check=False
     )
     assert ended.returncode == 2
     assert ended.stderr.startswith("reprise: REPRISE_REDIS_URL ")
-    assert "ssl_ca_certs" in ended.stderr
+    assert offence in ended.stderr
     assert ended.stderr.count("\n") == 1
     assert "hush" not in ended.stderr
 
@@ -56,6 +72,30 @@ async def test_a_database_that_is_not_there_is_told_with_its_setting(own_redis: 
         await execute(client, "PING")
     assert "bug" not in str(refused.value)
     await client.aclose()
+
+
+async def test_a_database_that_is_not_there_makes_requests_wait_and_is_no_fault_of_the_server(plain_node: RedisNode):
+    async with serving(f"redis://{plain_node.address}/99") as web:
+        (reason,) = await reasons_of(web)
+        assert reason.startswith("Redis refuses: NODB. It has no database of that number")
+        published = await web.client.post("/streams/chat/events", json={"type": "note", "data": 1})
+        assert (published.status_code, "(NODB)" in published.json()["detail"]) == (503, True)
+        assert (await web.client.get("/streams/chat")).status_code == 503
+
+
+async def test_a_plain_redis_in_the_place_of_a_cluster_is_told_with_the_form_that_it_needs(plain_node: RedisNode):
+    async with serving(f"redis+cluster://{plain_node.address}") as web:
+        (reason,) = await reasons_of(web)
+        assert reason.startswith(
+            "Redis refuses: NOCLUSTER. It is no node of a Cluster: begin REPRISE_REDIS_URL with redis:"
+        )
+        assert (await web.client.get("/streams/chat")).status_code == 503
+
+
+async def test_a_redis_that_is_silent_where_tls_is_asked_for_is_told_with_the_form_without_it(plain_node: RedisNode):
+    async with serving(f"rediss://{plain_node.address}") as web:
+        (reason,) = await reasons_of(web)
+        assert reason.startswith("Redis does not answer. If it speaks no TLS, which REPRISE_REDIS_URL asks for, begin")
 
 
 async def test_a_sentinel_in_the_place_of_redis_is_told_with_the_form_that_it_needs(sentinel: RedisNode):

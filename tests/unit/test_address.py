@@ -48,7 +48,7 @@ def test_the_url_of_one_server_is_handed_on_as_it_came(url: str):
 @pytest.mark.parametrize(
     ("url", "left", "username"),
     [
-        ("redis://h:1/2?password_file=/f&db=3", "redis://h:1/2?db=3", None),
+        ("redis://h:1/3?password_file=/f&db=3", "redis://h:1/3?db=3", None),
         ("redis://me@h:1?password_file=/f", "redis://h:1", "me"),
         ("unix:///s?username=me&password_file=/f", "unix:///s", "me"),
     ],
@@ -68,7 +68,11 @@ def test_a_password_file_is_for_every_node():
     ("url", "sentence"),
     [
         ("redis+sentinel://a:1", "X does not name the master behind the hosts"),
-        ("redis+sentinel://a:1/b/c", "X does not name the master behind the hosts ('/b/c')"),
+        ("redis+sentinel://a:1/b/c", "X ends with what is no number of a database ('/c')."),
+        ("redis+sentinel://a:1/b c/0", "X does not name the master behind the hosts ('/b c/0')"),
+        ("redis://:hush@a/x", "X ends with what is no number of a database."),
+        ("redis://a/1?db=2", "X names two databases ('/1 and db=2'); leave one of them out."),
+        ("redis+sentinel://:hush@a/b/1?db=0", "X names two databases; leave one of them out."),
         ("redis+sentinel:///main", "X has a host and port that cannot be read ('/main')"),
         ("redis+sentinel://a:1,,b/main", "X has a host and port that cannot be read ('a:1,,b/main')"),
         ("redis+cluster://a:x", "X has a host and port that cannot be read ('a:x')"),
@@ -88,7 +92,7 @@ def test_a_password_file_is_for_every_node():
         ("rediss://a?ssl_min_version=TLSv1_3", "X has an option 'ssl_min_version' that is no number"),
         ("redis://u:hush@a?passwordfile=/f", "X has an option 'passwordfile' that Reprise does not take; did you mean"),
         ("rediss://a?ssl_ca_cert=/f", "X has an option 'ssl_ca_cert' that Reprise does not take; did you mean ssl_ca_"),
-        ("redis://a?timeout=1", "X has an option ('timeout') that Reprise does not take; docs/settings.md lists"),
+        ("redis://a?timeout=1", "X has an option 'timeout' that Reprise does not take; docs/settings.md lists"),
         ("redis://u:hush@a?hush=1", "X has an option that Reprise does not take; docs/settings.md lists"),
         ("redis://a,b", "X names several hosts, and such a URL has one ('a,b'). Write sentinels as redis+sentinel://"),
         ("redis://:hush@a:1,b:2/0", "X names several hosts, and such a URL has one. Write sentinels as"),
@@ -112,6 +116,18 @@ def test_a_url_that_does_not_work_is_a_sentence_with_the_way_out(url: str, sente
     way_out = r"Write |Leave it out|Begin it with rediss://|Use redis://"
     assert re.search(way_out, told)
     assert form in told.removeprefix(sentence) or "TLS" in told or "sentinels" in told
+
+
+def test_a_path_that_may_be_the_end_of_a_password_is_told_how_that_is_written():
+    with pytest.raises(InvalidInput, match="with %23 for # and %2F for / in a password"):
+        check_url("redis://:hush@a/x")
+
+
+@pytest.mark.parametrize("url", ["redis://:hush@a?foo=1", "redis://:hush@a?db=x", "redis://:hush@a/1?db=2"])
+def test_how_a_password_is_written_is_not_said_where_that_is_not_the_fault(url: str):
+    with pytest.raises(InvalidInput) as refused:
+        check_url(url)
+    assert "%2F" not in str(refused.value)
 
 
 def test_the_nearest_option_is_named_for_one_that_is_unknown():

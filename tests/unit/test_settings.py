@@ -189,7 +189,7 @@ def test_a_redis_url_that_may_hold_a_password_is_refused_without_being_shown(url
         "redis://h/",
         "redis://[::1]:6379/3",
         "redis://user:a%2Fb@h:6379/0",
-        "rediss://h:6380/0?ssl_cert_reqs=none&db=2",
+        "rediss://h:6380/2?ssl_cert_reqs=none&db=2",
         "unix:///run/redis.sock?db=1",
     ],
 )

@@ -13,6 +13,18 @@ local count = tonumber(ARGV[8])
 local is_terminal, batch, most_bytes = ARGV[9 + count * 2] == '1', ARGV[10 + count * 2], ARGV[11 + count * 2]
 
 local earlier = redis.call('HMGET', token, 'body', 'first', 'batch')
+local own = redis.call('HMGET', stream, 'deleted', 'last_id', 'after', 'keep', 'max_events', 'ttl_ms')
+local noted, after, keep = own[2], own[3], own[4]
+if batch == '' then
+  -- What a key stands for is gone with its stream: it must not swallow an event of the stream made anew. The numbers of a
+  -- writer are never used again, so one that is known was stored, whatever became of the stream; a late copy stays late.
+  if own[1] then
+    return { 'deleted', noted }
+  end
+  if earlier[1] and after and not id_less(after, earlier[2]) then
+    earlier = {}
+  end
+end
 if earlier[1] then
   -- A lower number comes late, from a connection that its writer gave up: nobody hears the answer.
   local is_new = batch ~= '' and tonumber(earlier[3]) < tonumber(batch)
@@ -24,9 +36,6 @@ if earlier[1] then
     return { 'repeated', earlier[2] }
   end
 end
-
-local own = redis.call('HMGET', stream, 'deleted', 'last_id', 'after', 'keep', 'max_events', 'ttl_ms')
-local noted, after, keep = own[2], own[3], own[4]
 if own[1] then
   return { 'deleted', noted }
 end

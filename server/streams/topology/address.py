@@ -18,7 +18,8 @@ from server.streams.errors import InvalidInput
 from server.streams.topology.options import Fault, read_options
 
 _DATABASE: Final = re.compile(r"/?|/[0-9]{1,9}")
-_SERVICE: Final = re.compile(r"/([A-Za-z0-9._-]{1,128})(/?|/[0-9]{1,9})")
+#: The first part of a path, if it is a name.
+_SERVICE: Final = re.compile(r"/([A-Za-z0-9._-]{1,128})(?=/|$)")
 #: The names of a master that Redis' own sentinels take.
 _SERVICE_RULE: Final = "A-Z a-z 0-9 . _ -"
 
@@ -115,9 +116,12 @@ def parse_address(url: str, *, what: str = "REPRISE_REDIS_URL") -> Address:
         return _parse(url, scheme, kind)
     except Fault as fault:
         form = "unix:///path/to/socket" if scheme == "unix" else _FORMS[kind].replace("redis", scheme.partition("+")[0])
-        hint = "" if may_show else ", with %23 for # and %2F for / in a password"
-        shown = f" ({fault.offending[:60]!r})" if may_show and fault.offending else ""
-        text = fault.text.replace("{shown}", shown)
+        hint = ", with %23 for # and %2F for / in a password" if fault.may_be_quoting and not may_show else ""
+        shown = named = ""
+        if may_show and fault.offending:
+            named = f" {fault.offending[:60]!r}"
+            shown = f" ({named.lstrip()})"
+        text = fault.text.replace("{shown}", shown).replace("{named}", named)
         way_out = fault.way_out or f"Write it as {form}{hint}"
         raise InvalidInput(f"{what} {text}{'' if text.endswith('?') else '.'} {way_out}.") from None
 
@@ -130,14 +134,17 @@ def _parse(url: str, scheme: str, kind: Kind) -> Address:
         hosts = () if scheme == "unix" else tuple(_host(place, kind) for place in _split(places, kind))
     except ValueError:  # its text repeats a part of what may be a password
         text = "has a host and port that cannot be read{shown}; a port is a number from 1 to 65535"
-        raise Fault(text, url.partition("://")[2]) from None
+        raise Fault(text, url.partition("://")[2], may_be_quoting=True) from None
     if any(host.port == 0 for host in hosts):
         raise Fault("has the port 0; a port is a number from 1 to 65535")
     if "#" in url:
-        raise Fault("has a '#', which must be written %23")
+        raise Fault("has a '#', which must be written %23", may_be_quoting=True)
     service, database = _place(parts.path, scheme, kind)
     options = read_options(parts.query, has_tls=scheme.startswith("rediss"), asks_sentinels=kind is Kind.SENTINEL)
-    database = options.get("db", database)
+    option = options.get("db")
+    if database and option and int(database) != int(option):
+        raise Fault("names two databases{shown}; leave one of them out", f"/{database} and db={option}")
+    database = option or database or "0"
     if kind is Kind.CLUSTER and int(database):
         raise Fault("names a database, and a Cluster has only one")
     tls = {name: value for name, value in options.items() if name.startswith("ssl_")}
@@ -192,19 +199,21 @@ def _host(place: str, kind: Kind) -> Host:
 
 
 def _place(path: str, scheme: str, kind: Kind) -> tuple[str, str]:
-    """The name of the master, where there is one, and the number of the database."""
+    """The name of the master, where there is one, and the number of the database; empty where none is named."""
     if scheme == "unix":
         if len(path) < 2:
             raise Fault("names no socket")
-        return "", "0"
+        return "", ""
+    service = ""
     if kind is Kind.SENTINEL:
-        found = _SERVICE.fullmatch(path)
+        found = _SERVICE.match(path)
         if found is None:
-            raise Fault(f"does not name the master behind the hosts{{shown}}; a name has {_SERVICE_RULE}", path)
-        return found[1], found[2].strip("/") or "0"
+            text = f"does not name the master behind the hosts{{shown}}; a name has {_SERVICE_RULE}"
+            raise Fault(text, path, may_be_quoting=True)
+        service, path = found[1], path[found.end() :]
     if not _DATABASE.fullmatch(path):
-        raise Fault("ends with what is no number of a database{shown}", path)
-    return "", path.strip("/") or "0"
+        raise Fault("ends with what is no number of a database{shown}", path, may_be_quoting=True)
+    return service, path.strip("/")
 
 
 def _user_without_password(userinfo: str, options: Mapping[str, str]) -> str | None:

@@ -43,13 +43,15 @@ _NAME: Final = re.compile(r"[a-z_]{1,40}", re.IGNORECASE)
 class Fault(Exception):
     """What is wrong behind the scheme. redis-py itself would read past much of it, and use another database."""
 
-    def __init__(self, text: str, offending: str = "", *, way_out: str = "") -> None:
+    def __init__(self, text: str, offending: str = "", *, way_out: str = "", may_be_quoting: bool = False) -> None:
         super().__init__(text)
-        #: With `{shown}` where the offending text goes, if it may be shown.
+        #: Where the offending text goes if it may be shown, it has `{shown}`, for brackets around it, or `{named}`.
         self.text = text
         self.offending = offending
         #: Instead of how such a URL is written.
         self.way_out = way_out
+        #: Whether a `/` or `#` that stands in a password as it is may be the reason.
+        self.may_be_quoting = may_be_quoting
 
 
 def read_options(query: str, *, has_tls: bool, asks_sentinels: bool) -> dict[str, str]:
@@ -72,7 +74,7 @@ def _unknown(name: str) -> Fault:
     near = difflib.get_close_matches(name.lower(), sorted(_KNOWN), n=1, cutoff=0.7) if _NAME.fullmatch(name) else []
     if near:  # so like a known one that it is no part of a password
         return Fault(f"has an option {name!r} that Reprise does not take; did you mean {near[0]}?")
-    return Fault("has an option{shown} that Reprise does not take; docs/settings.md lists those that it does", name)
+    return Fault("has an option{named} that Reprise does not take; docs/settings.md lists those that it does", name)
 
 
 def _check_value(name: str, value: str) -> None:
