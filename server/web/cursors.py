@@ -19,7 +19,7 @@ from server.streams.errors import InvalidCursor
 from server.streams.ids import parse_event_id
 from server.web.moments import moment_ms
 from server.web.problems import Problem, shown
-from server.web.requests import AnyRequest
+from server.web.requests import AnyRequest, header_values
 
 #: A composite cursor has 32 names at most, of 2048 characters together, and an id of at most 41 with each.
 _LONGEST_CURSOR: Final = 4096
@@ -35,7 +35,8 @@ MOST_TYPES: Final = 64
 def cursor_text(request: AnyRequest) -> str | None:
     """The cursor as it was sent; None if there is none. Raises `InvalidCursor` if it is too long to be one."""
     given = [value for name, value in request.query_params.multi_items() if name in _QUERY_NAMES and value]
-    text = request.headers.get("last-event-id") or (given[-1] if given else None)
+    header = header_values(request, "last-event-id")[:1]
+    text = next(iter(filter(None, [*header, *given[-1:]])), None)
     if text is not None and len(text) > _LONGEST_CURSOR:
         raise InvalidCursor(
             f"The cursor {shown(text)} has {len(text)} characters; none is longer than {_LONGEST_CURSOR}. "

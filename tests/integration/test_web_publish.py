@@ -106,6 +106,18 @@ async def test_a_request_is_repeated_with_its_first_answer_although_the_stream_w
     problem(await web.client.post(PATH, json={"data": 2}, headers={"idempotency-key": "twice"}), 409)
 
 
+async def test_blanks_around_a_header_are_no_part_of_the_key_nor_of_a_cursor(web: Web) -> None:
+    first = await publish(web, {"data": 1}, key="once")
+    for key in ("once ", "once\t", " \tonce \t"):
+        assert await publish(web, {"data": 1}, key=key) == first
+    problem(await web.client.post(PATH, json={"data": 1}, headers={"idempotency-key": " \t"}), 400)
+    for cursor in (f"{first[0]} ", f"\t{first[0]}\t"):
+        async with reading(web.client, PATH, headers={**EVENT_STREAM, "last-event-id": cursor}) as reader:
+            assert (await reader.next()).id == first[0]
+    async with reading(web.client, PATH, headers={**EVENT_STREAM, "last-event-id": " "}) as reader:
+        assert (await reader.next()).data == "1"
+
+
 async def test_without_redis_the_answer_is_in_doubt_and_the_same_key_settles_it(
     redis_server: RedisServer, worker: PlayedWorker
 ) -> None:
