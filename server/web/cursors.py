@@ -71,7 +71,7 @@ def start_of_parameters(request: AnyRequest) -> Start:
         last=last,
         since_ms=since_ms,
         all_attempts=flag(request, "attempts", "all"),
-        is_compact=flag(request, "compact", "true"),
+        is_compact=flag(request, "compact", "true", unless="false"),
     )
 
 
@@ -123,9 +123,14 @@ def _since(request: AnyRequest) -> int | None:
     )
 
 
-def flag(request: AnyRequest, name: str, expected: str) -> bool:
-    """Whether the query says this of the parameter, of which there is nothing else to say. Raises `Problem`."""
+def flag(request: AnyRequest, name: str, expected: str, *, unless: str = "") -> bool:
+    """Whether the query says this of the parameter, of which there is nothing else to say. Raises `Problem`.
+
+    `unless` says the same as leaving it out: what programs write that make a query of a boolean.
+    """
     value = request.query_params.get(name)
-    if value and value != expected:
+    if not value or value == unless:
+        return False
+    if value != expected:
         raise Problem(400, f"{name!r} is {shown(value)}. Use {expected}, or leave it out.")
-    return bool(value)
+    return True

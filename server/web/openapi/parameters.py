@@ -95,7 +95,7 @@ _WHAT: Final = (
         "compact",
         "What is there already in fewer events: pieces of a text joined, of each `key` the latest. Every id is a "
         "cursor as ever.",
-        text(enum=["true"]),
+        text(enum=["true", "false"]),
     ),
     in_query("attempts", "Also what earlier attempts of a task wrote and a later one made void.", text(enum=["all"])),
     in_query("heartbeat", "Heartbeats as events, which a page can see, instead of comments.", text(enum=["event"])),
