@@ -76,7 +76,7 @@ _PLACE: Final = (
     in_query("last", f"The newest so many events. {_BEATEN}", integer(minimum=1, maximum=_MOST_LAST)),
     in_query(
         "since",
-        f"What happened from then on: a time with its offset from UTC (RFC 3339), or ms since 1970. {_BEATEN}",
+        f"What happened from then on: a time with its offset from UTC (ISO 8601), or ms since 1970. {_BEATEN}",
         {
             "anyOf": [text(format="date-time"), integer(minimum=0, maximum=_MOST_MILLISECONDS)],
             "examples": ["2026-11-26T18:30:00Z", 1795343970123],
