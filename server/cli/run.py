@@ -136,7 +136,8 @@ def _start(http: httpx.Client, body: dict[str, Any]) -> dict[str, Any]:
     try:
         response = sender.post("tasks", headers={"idempotency-key": uuid.uuid4().hex}, json=body)
     except Unanswered as error:
-        raise NotStarted(f"The task could not be started in {_START_SECONDS:.0f} seconds. {error}") from None
+        reason = str(error).rstrip(".")
+        raise NotStarted(f"The task could not be started in {_START_SECONDS:.0f} seconds. {reason}.") from None
     if response.status_code >= 300:
         raise NotStarted(refusal(response))
     return _task_of(response)
