@@ -65,10 +65,13 @@ def parse_json(body: bytes, *, first_line: int = 1, first_byte: int = 0, holds_s
         raise Problem(400, f"The body is not JSON: {_reason(error)} at line {line}, column {error.colno}.") from None
     except RecursionError:
         raise unreadable(FieldError("#", _TOO_DEEP)) from None
-    level = 0 if holds_several and isinstance(document, list) else 1
-    if found := list(islice(_errors(document, level), MOST_ERRORS)):
+    if found := list(islice(_errors(document, _first_level(document) if holds_several else 1), MOST_ERRORS)):
         raise unreadable(*found)
     return document
+
+
+def _first_level(document: object) -> int:
+    return 0 if isinstance(document, list) else 1
 
 
 def _reason(error: json.JSONDecodeError) -> str:
