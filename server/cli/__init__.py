@@ -14,6 +14,7 @@ notes     what publish and tail say on stderr.
 dead_letters  `reprise dead-letters`: what was given up, over HTTP.
 server    the server that they ask, by the address they were given.
 follow    reading one event stream to its end, over as many connections as it takes.
+plain     text of others for a terminal.
 decoding  the bytes of an event stream as events.
 screen    what a followed task looks like on a terminal.
 

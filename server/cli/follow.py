@@ -14,7 +14,7 @@ from typing import Final
 import httpx
 
 from server.cli.decoding import Decoder, Received
-from server.cli.server import PASSING, Refused, refusal
+from server.cli.server import PASSING, Refused, refusal, why_lost
 from server.streams.event import CANCELLED, COMPLETE, ERROR
 
 TERMINAL: Final = frozenset({COMPLETE, ERROR, CANCELLED})
@@ -27,6 +27,10 @@ SILENCE_SECONDS: Final = 45.0
 _EVENT_STREAM: Final = "text/event-stream"
 #: What a server says by itself; any other comment tells why it ends a response without an event.
 _USUAL_COMMENTS: Final = frozenset({"", "reprise", "heartbeat"})
+
+
+class _Later(httpx.RemoteProtocolError):
+    """An answer, but one that passes; its text says which."""
 
 
 class NoMore(Exception):
@@ -69,12 +73,10 @@ def follow(
             reason = _why_it_ended(decoder)
         except httpx.UnsupportedProtocol:
             raise  # a transport error by descent only: it says that the address is none
-        except httpx.ReadTimeout:
-            reason = f"nothing has come for {silence_seconds:g} s, not even a heartbeat"
         except httpx.TransportError as error:
             if isinstance(error, httpx.ConnectError) and not is_known:
                 raise
-            reason = str(error) or type(error).__name__
+            reason = _why_it_broke(error, http, silence_seconds)
         is_known = True
         delay = _delay(decoder.retry_ms or _RETRY_MS, failures)
         failures += 1
@@ -98,7 +100,7 @@ def _one_response(http: httpx.Client, url: str, decoder: Decoder, timeout: httpx
             response.read()
             raise Refused(refusal(response), status=status)
         if status != 200:
-            raise httpx.RemoteProtocolError(f"the server answers with status {status}")
+            raise _Later(f"the server answers with status {status}")
         media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
         if media_type != _EVENT_STREAM:
             raise Refused(f"What is at {response.url} is no event stream, but {media_type or 'of no type'}.")
@@ -106,13 +108,19 @@ def _one_response(http: httpx.Client, url: str, decoder: Decoder, timeout: httpx
             for chunk in response.iter_raw():
                 yield from decoder.feed(chunk)
         except httpx.RemoteProtocolError:
-            raise httpx.ReadError("the connection broke off") from None
+            raise httpx.ReadError("its answer is not whole") from None
 
 
 def _why_it_ended(decoder: Decoder) -> str:
     if decoder.comment in _USUAL_COMMENTS:
         return "the server ended the response"
     return f"the server says: {decoder.comment.rstrip('.')}"
+
+
+def _why_it_broke(error: httpx.TransportError, http: httpx.Client, silence_seconds: float) -> str:
+    if isinstance(error, httpx.ReadTimeout):
+        return f"nothing has come for {silence_seconds:g} s, not even a heartbeat"
+    return str(error) if isinstance(error, _Later) else why_lost(error, http)
 
 
 def _delay(retry_ms: int, failures: int) -> float:

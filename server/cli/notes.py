@@ -1,6 +1,7 @@
 """What a command says on stderr besides its result: how far it is, what it waits for, how it ended.
 
-Invariant: stdout holds the result alone. How far it is, is shown to a person who watches, and to no file.
+Invariant: stdout holds the result alone, and each note begins with `reprise:`. How far it is, is shown to a person who
+watches, and to no file.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
+
+from server.cli.plain import plain
 
 
 class Notes:
@@ -59,10 +62,11 @@ class Notes:
             self._last_reason = reason
 
     def note(self, text: str) -> None:
-        self._console.print(Text(text, "dim"), soft_wrap=True)
+        """How it goes."""
+        self._console.print(Text(f"reprise: {plain(text)}", "dim"), soft_wrap=True)
 
     def tell(self, sentence: str) -> None:
-        """How it ended, in the form that all commands have for that."""
+        """How it ended."""
         self._console.print(Text(f"reprise: {sentence}"), soft_wrap=True)
 
 

@@ -1,12 +1,11 @@
 """Followed events on stdout: a coloured line for a person, JSON or bare data for programs.
 
-Invariant: what a program is given is the data as it was received; what a person sees cannot control the terminal.
+Invariant: what a program is given is the data as it was received; what a terminal is given cannot control it.
 """
 
 from __future__ import annotations
 
 import json
-import re
 import sys
 import zlib
 from typing import Any, Final, Literal, cast
@@ -15,6 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from server.cli.decoding import Received
+from server.cli.plain import plain, plain_json
 from server.cli.screen import parsed
 
 Style = Literal["text", "json", "raw"]
@@ -32,8 +32,6 @@ _COLOURS: Final = {
 }
 #: For all other types, each always the same; without red and yellow, which look like trouble.
 _PALETTE: Final = ("cyan", "green", "blue", "magenta", "bright_cyan", "bright_green", "bright_blue", "bright_magenta")
-_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-_LATE_CONTROL: Final = re.compile(r"[\x7f-\x9f]")
 
 
 class Printer:
@@ -64,7 +62,7 @@ class Printer:
         elif received.type in TOLD:
             pass  # a person is told on stderr, and bare data says nothing of it
         elif self._style == "raw":
-            self._write(received.data)
+            self._write(plain(received.data) if self._console.is_terminal else received.data)
         else:
             self._line(received)
 
@@ -75,14 +73,13 @@ class Printer:
             "type": received.type,
             "data": received.data,
         }
-        # What JSON leaves as it is and a terminal obeys is escaped too.
-        return _LATE_CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(event, ensure_ascii=False))
+        return plain_json(json.dumps(event, ensure_ascii=False))
 
     def _line(self, received: Received) -> None:
         colour = _COLOURS.get(received.type) or _PALETTE[zlib.crc32(received.type.encode()) % len(_PALETTE)]
         name = self.stream_of(received) if len(self._streams) != 1 else None
-        event_type = _without_control(received.type)
-        data = _without_control(received.data).replace("\n", "\n  ")
+        event_type = plain(received.type)
+        data = plain(received.data).replace("\n", "\n  ")
         line = Text.assemble((f"{name} " if name else "", "dim"), (event_type, colour), f" {data}")
         if self._console.is_terminal:
             self._console.print(line, soft_wrap=True)
@@ -93,7 +90,3 @@ class Printer:
         # Each is out when it has come: whoever reads the pipe waits for it.
         sys.stdout.write(f"{text}\n")
         sys.stdout.flush()
-
-
-def _without_control(text: str) -> str:
-    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)

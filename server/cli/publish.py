@@ -212,9 +212,12 @@ def _check(stream: str, how: How) -> None:
         if text is not None and not text.isprintable():
             raise Misused(f"{option} is {text!r}, which holds what cannot be printed. Use plain text.")
     key = how.key
-    if key is not None and not (0 < len(key) <= _LONGEST_KEY and key.isascii() and key.isprintable()):
+    if key is not None and not (
+        0 < len(key) <= _LONGEST_KEY and key.isascii() and key.isprintable() and key == key.strip()
+    ):
         raise Misused(
-            f"--idempotency-key is {key[:64]!r}. Use 1 to {_LONGEST_KEY} printable ASCII characters, such as a UUID."
+            f"--idempotency-key is {key[:64]!r}. Use 1 to {_LONGEST_KEY} printable ASCII characters, such as a UUID, "
+            "without blanks around them."
         )
     if not how.patience_seconds >= 0:
         raise Misused(f"--patience is {how.patience_seconds!r}. Use a number of seconds, 0 or more.")
@@ -234,11 +237,20 @@ def _batches(data: str | None, how: How, notes: Notes) -> Iterator[Sequence[Line
         notes.note("each line is an event; Ctrl-D ends")
     lines = Lines(how.form)
     most = 1 if how.key is not None else MAX_BATCH_EVENTS
+    is_any = False
+    for found in _fed(lines):
+        for batch in batches(found, most_lines=most, most_bytes=_BATCH_BYTES):
+            is_any = True
+            yield batch
+    if not is_any:
+        notes.note(f"stdin {'was empty' if lines.is_empty else 'held empty lines only'}: nothing is stored")
+
+
+def _fed(lines: Lines) -> Iterator[Iterator[Line]]:
+    """The lines of stdin: what has come at once together."""
     for chunk in _chunks():
-        yield from batches(lines.feed(chunk), most_lines=most, most_bytes=_BATCH_BYTES)
-    yield from batches(lines.end(), most_lines=most, most_bytes=_BATCH_BYTES)
-    if lines.is_empty:
-        notes.note("stdin was empty: nothing is stored")
+        yield lines.feed(chunk)
+    yield lines.end()
 
 
 def _chunks() -> Iterator[bytes]:

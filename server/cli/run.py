@@ -17,6 +17,7 @@ import httpx
 
 from server.cli.decoding import Received
 from server.cli.follow import TERMINAL, NoMore, follow
+from server.cli.plain import plain, plain_json
 from server.cli.screen import Screen, parsed
 from server.cli.sending import Sender, Unanswered
 from server.cli.server import INTERRUPTED, Refused, refusal, server_at
@@ -66,7 +67,7 @@ def _follow(http: httpx.Client, type: str, task: dict[str, Any]) -> int:
         except KeyboardInterrupt:
             screen.note(f"no longer following; the task goes on. To cancel it: curl -X POST {task_url}/cancel")
             return INTERRUPTED
-    return _outcome(ending or _recorded_ending(http.get(task_url)))
+    return outcome(ending or _recorded_ending(http.get(task_url)))
 
 
 @contextlib.contextmanager
@@ -120,13 +121,14 @@ def _recorded_ending(response: httpx.Response) -> Received:
     return Received(event, json.dumps(data), "")
 
 
-def _outcome(ending: Received) -> int:
+def outcome(ending: Received) -> int:
+    """Tell how the task has ended; returns the exit code."""
     values = cast("dict[str, Any]", parsed(ending.data))
     if ending.type == "complete":
-        print(json.dumps(values.get("result"), ensure_ascii=False))
+        print(plain_json(json.dumps(values.get("result"), ensure_ascii=False)))
         return 0
     text = f"failed: {values.get('error')} ({values.get('code')})" if ending.type == "error" else "was cancelled"
-    print(f"reprise: The task {text}.", file=sys.stderr)
+    print(f"reprise: The task {plain(text)}.", file=sys.stderr)
     return 1
 
 
@@ -136,7 +138,8 @@ def _start(http: httpx.Client, body: dict[str, Any]) -> dict[str, Any]:
     try:
         response = sender.post("tasks", headers={"idempotency-key": uuid.uuid4().hex}, json=body)
     except Unanswered as error:
-        raise NotStarted(f"The task could not be started in {_START_SECONDS:.0f} seconds. {error}") from None
+        reason = str(error).rstrip(".")
+        raise NotStarted(f"The task could not be started in {_START_SECONDS:.0f} seconds. {reason}.") from None
     if response.status_code >= 300:
         raise NotStarted(refusal(response))
     return _task_of(response)

@@ -1,6 +1,6 @@
 """What a followed task looks like on a terminal: a bar for progress, text as it arrives, a line for all else.
 
-All of it goes to stderr, so that stdout holds the result alone.
+All of it goes to stderr, so that stdout holds the result alone; and nothing of a task can control the terminal.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from server.cli.decoding import Received
+from server.cli.plain import plain
 
 #: Characters of an error beside the bar; the end of a failed task tells it whole.
 _LONGEST_ERROR: Final = 300
@@ -45,9 +46,9 @@ class Screen:
         data = parsed(received.data)
         match received.type, data:
             case "progress", {"percentage": int() | float() as percentage}:
-                self._advance(percentage, str(data.get("message") or ""))
+                self._advance(percentage, plain(str(data.get("message") or "")))
             case "token", {"text": str() as text}:
-                self._write(text)
+                self._write(plain(text))
             case "attempt", {"attempt": int() as attempt}:
                 if attempt > 1:
                     self.note(_attempt(attempt, data))
@@ -60,7 +61,7 @@ class Screen:
             case (("position" | "heartbeat" | "open" | "checkpoint"), _):
                 pass
             case _:
-                self._line(f"[bold]{escape(received.type)}[/] {escape(_brief(data))}")
+                self._line(f"[bold]{escape(received.type)}[/] {escape(plain(_brief(data)))}")
 
     def fill_bar(self) -> None:
         """The task is complete, whatever its last progress said."""
@@ -68,8 +69,8 @@ class Screen:
             self._progress.update(self._bar, completed=100)
 
     def note(self, text: str) -> None:
-        """Say something of our own."""
-        self._line(f"[dim]{escape(text)}[/]")
+        """Say something of our own, perhaps about what a task has said."""
+        self._line(f"[dim]{escape(plain(text))}[/]")
 
     def _line(self, markup: str) -> None:
         self._end_line()

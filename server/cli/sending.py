@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import httpx
 
-from server.cli.server import NOBODY, PASSING, Unreachable, refusal
+from server.cli.server import NOBODY, PASSING, Unreachable, why_lost, why_not
 
 _LONGEST_WAIT_SECONDS: Final = 5.0
 #: Of these it is certain that nothing has left this machine.
@@ -57,12 +57,14 @@ class Sender:
                     self.is_in_doubt = was_in_doubt
                 if isinstance(error, httpx.ConnectError) and not self._is_known and not failures:
                     raise Unreachable(NOBODY.format(self._http.base_url)) from None
-                reason = str(error) or type(error).__name__
+                reason = why_lost(error, self._http)
             else:
                 self._is_known = True
                 if response.status_code < 500 and response.status_code not in PASSING:
                     return response
-                reason = refusal(response)
+                if _is_refused_by_redis(response):
+                    self.is_in_doubt = was_in_doubt
+                reason = why_not(response)
                 delay = _retry_after(response, delay)
             delay *= random.uniform(0.75, 1.25)
             if time.monotonic() + delay > deadline:
@@ -70,6 +72,14 @@ class Sender:
             failures += 1
             self._waiting(reason)
             time.sleep(delay)
+
+
+def _is_refused_by_redis(response: httpx.Response) -> bool:
+    """Whether the server knows that nothing has come of this try."""
+    try:
+        return response.json()["code"] == "not_stored"
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 def _retry_after(response: httpx.Response, usual: float) -> float:

@@ -98,7 +98,7 @@ class _Following:
         if received.type not in TERMINAL:
             return False
         if not self._open:
-            return ":" not in received.id
+            return "," not in received.id  # which has the position in each stream of the response
         self._open.discard(self._printer.stream_of(received) or "")
         return not self._open
 

@@ -113,9 +113,10 @@ def _parameters(begin: Begin) -> tuple[list[tuple[str, str]], str]:
     if begin.at in {"earliest", "latest"}:
         found.append(("from", begin.at))
     elif begin.at is not None:
-        if not (begin.at and begin.at.isascii() and begin.at.isprintable()):
+        # Copied with the blanks around it, it would be no header.
+        cursor = begin.at.strip()
+        if not (cursor and cursor.isascii() and cursor.isprintable()):
             raise Misused(f"--from is {begin.at!r}. Use earliest, latest, or an id as it was shown.")
-        cursor = begin.at
     if begin.last is not None:
         found.append(("last", str(begin.last)))
     if begin.since is not None:
@@ -137,7 +138,7 @@ def _milliseconds(text: str) -> int:
         return int((time() - int(match[1]) * _UNITS[match[2]]) * 1000)
     try:
         # A time without an offset is what the clock on the wall shows.
-        return int(datetime.fromisoformat(text).astimezone().timestamp() * 1000)
+        return int(datetime.fromisoformat(text.upper()).astimezone().timestamp() * 1000)
     except (ValueError, OverflowError, OSError):
         raise Misused(
             f"--since is {text[:64]!r}. Use a time such as 2026-11-26T18:30:00Z, or how long ago: 90s, 10m, 2h, 1d."

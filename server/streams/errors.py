@@ -47,6 +47,10 @@ class LogUnavailable(StreamsError):
         self.code = code
 
 
+class NotStored(LogUnavailable):
+    """Redis's: it refused for now, each time it was asked and before it did anything. Nothing was stored."""
+
+
 class LogRefused(LogUnavailable):
     """A person's: Redis answered that it does not do this, however often it is asked. Nothing of it took effect.
 

@@ -16,12 +16,13 @@ from server.streams.calls import Call, Lifetimes, Reply, Snapshot
 from server.streams.connections import AsyncClient, cluster_of, execute, execute_many, execute_packed, probe_writes, run
 from server.streams.contact import write_probe
 from server.streams.durability import Durability, run_durably
-from server.streams.errors import Conflict, LogRefused, LogUnavailable, NotDurable, StreamClosed
+from server.streams.errors import Conflict, LogRefused, LogUnavailable, NotDurable, NotStored, StreamClosed
 from server.streams.event import Draft, decode_entries
 from server.streams.ids import ORIGIN, EventId
 from server.streams.jitter import jitter
 from server.streams.keys import Keys
 from server.streams.names import task_of_stream
+from server.streams.refusing import WITHOUT_EFFECT
 from server.streams.seek import Search
 from server.streams.sign import SIGN_FIELDS, Sign
 
@@ -145,7 +146,8 @@ class Log:
 
         `token_ms`: how long the token of the caller is remembered. `may_be_lost`: for what nobody waits for.
         Raises `Conflict` if the stream is closed or the token was used with other events, `NotDurable` if they are
-        stored and nothing more, `LogUnavailable` if Redis stayed away; asking again with the same token is safe then.
+        stored and nothing more, `NotStored` if Redis refused them, `LogUnavailable` if it stayed away: asking
+        again with the same token is safe then.
         """
         durability = Durability.FAST if may_be_lost else self._durability
         ids: list[EventId] = []
@@ -226,17 +228,30 @@ class Log:
         """Run the call until it is answered; `heard` is told of each answer, the last of which counts."""
         clock = asyncio.get_running_loop().time
         give_up_at = clock() + _LATEST_TRY_SECONDS
+        # Whether a try may have taken effect. Of a write and the wait behind it, a master that was demoted in
+        # between refuses the wait alone.
+        is_open = False
+        certain = WITHOUT_EFFECT if durability.wait is None else WITHOUT_EFFECT - {"READONLY"}
+
+        def hear(reply: Reply) -> None:
+            nonlocal is_open
+            is_open = True
+            heard(reply)
+
         for attempt in range(1, _TRIES + 1):
             try:
                 if durability.wait is None:
-                    heard(await run(self._client, build()))
+                    hear(await run(self._client, build()))
                 else:
-                    await run_durably(self._client, build, durability, heard=heard)
+                    await run_durably(self._client, build, durability, heard=hear)
                 return
             except (LogRefused, NotDurable):
                 raise
-            except LogUnavailable:
+            except LogUnavailable as error:
+                is_open = is_open or error.code not in certain
                 if attempt == _TRIES or clock() > give_up_at:
+                    if not is_open:
+                        raise NotStored(str(error), code=error.code) from error
                     raise
                 await asyncio.sleep(jitter.uniform(0.5, 1) * 0.05 * 2**attempt)
 

@@ -39,6 +39,14 @@ _WHO_LACKS_ONE: Final = (
 )
 #: Said of one call, whatever the state of the server: the same call fails again.
 _NEVER: Final = frozenset({"WRONGTYPE", "CROSSSLOT", "ERR"})
+#: Said before Redis does anything of a call. NOPERM is none of them: a script may be let write and then be forbidden to
+#: ring the bell.
+WITHOUT_EFFECT: Final = frozenset(
+    {
+        *("OOM", "MISCONF", "READONLY", "NOREPLICAS", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN"),
+        *("NOAUTH", "WRONGPASS", "NODB", "MAXCLIENTS"),
+    }
+)
 _CODE: Final = re.compile(r"[A-Z][A-Z0-9_]*")
 #: With which Redis answers while a connection is made, or is asked for the map of a Cluster. That becomes a broken
 #: connection without a code, or `ERR`, of which there are many.

@@ -19,7 +19,7 @@ from server.streams.errors import InvalidCursor
 from server.streams.ids import parse_event_id
 from server.web.moments import moment_ms
 from server.web.problems import Problem, shown
-from server.web.requests import AnyRequest
+from server.web.requests import AnyRequest, header_values
 
 #: A composite cursor has 32 names at most, of 2048 characters together, and an id of at most 41 with each.
 _LONGEST_CURSOR: Final = 4096
@@ -35,7 +35,8 @@ MOST_TYPES: Final = 64
 def cursor_text(request: AnyRequest) -> str | None:
     """The cursor as it was sent; None if there is none. Raises `InvalidCursor` if it is too long to be one."""
     given = [value for name, value in request.query_params.multi_items() if name in _QUERY_NAMES and value]
-    text = request.headers.get("last-event-id") or (given[-1] if given else None)
+    header = header_values(request, "last-event-id")[:1]
+    text = next(iter(filter(None, [*header, *given[-1:]])), None)
     if text is not None and len(text) > _LONGEST_CURSOR:
         raise InvalidCursor(
             f"The cursor {shown(text)} has {len(text)} characters; none is longer than {_LONGEST_CURSOR}. "
@@ -70,7 +71,7 @@ def start_of_parameters(request: AnyRequest) -> Start:
         last=last,
         since_ms=since_ms,
         all_attempts=flag(request, "attempts", "all"),
-        is_compact=flag(request, "compact", "true"),
+        is_compact=flag(request, "compact", "true", unless="false"),
     )
 
 
@@ -122,9 +123,14 @@ def _since(request: AnyRequest) -> int | None:
     )
 
 
-def flag(request: AnyRequest, name: str, expected: str) -> bool:
-    """Whether the query says this of the parameter, of which there is nothing else to say. Raises `Problem`."""
+def flag(request: AnyRequest, name: str, expected: str, *, unless: str = "") -> bool:
+    """Whether the query says this of the parameter, of which there is nothing else to say. Raises `Problem`.
+
+    `unless` says the same as leaving it out: what programs write that make a query of a boolean.
+    """
     value = request.query_params.get(name)
-    if value and value != expected:
+    if not value or value == unless:
+        return False
+    if value != expected:
         raise Problem(400, f"{name!r} is {shown(value)}. Use {expected}, or leave it out.")
-    return bool(value)
+    return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from server.web.problems import Problem, shown
-from server.web.requests import AnyRequest
+from server.web.requests import AnyRequest, header_values
 
 #: Far above a UUID, which is what most send.
 _LONGEST_KEY: Final = 255
@@ -13,7 +13,7 @@ _LONGEST_KEY: Final = 255
 
 def idempotency_key(request: AnyRequest) -> str | None:
     """The key, None without one. Raises `Problem` 400 for one that cannot be kept."""
-    keys = request.headers.getlist("idempotency-key")
+    keys = header_values(request, "idempotency-key")
     if not keys:
         return None
     if len(keys) > 1:

@@ -16,7 +16,8 @@ from typing import Any, Final, NamedTuple, cast
 
 from server.web.problems import MOST_ERRORS, FieldError, Problem, pointer_part, shown, unreadable
 
-#: Far above what people write, and low enough for everything recursive behind it.
+#: Arrays and objects, each in the next, the outermost included. Far above what people write, and low enough for
+#: everything recursive behind it.
 _DEEPEST: Final = 100
 #: Shorter numbers fit a double, whose largest has 309 digits.
 _SAFE_DIGITS: Final = 300
@@ -37,14 +38,15 @@ class _Place(NamedTuple):
 
     parent: _Place | None
     step: object
-    depth: int
+    level: int
     value: object
 
 
-def parse_json(body: bytes, *, first_line: int = 1, first_byte: int = 0) -> object:
+def parse_json(body: bytes, *, first_line: int = 1, first_byte: int = 0, holds_several: bool = False) -> object:
     """The document. Raises `Problem` 400, with `errors` that point at what is JSON but cannot be used.
 
-    `first_line` and `first_byte` say where in the body the document begins.
+    `first_line` and `first_byte` say where in the body the document begins. `holds_several` says that an array is no
+    value but holds them: it is no level.
     """
     try:
         document = json.loads(
@@ -55,15 +57,21 @@ def parse_json(body: bytes, *, first_line: int = 1, first_byte: int = 0) -> obje
             parse_constant=_constant,
         )
     except UnicodeDecodeError as error:
-        raise Problem(400, f"The body is not UTF-8: byte {first_byte + error.start} cannot be read.") from None
+        line = first_line + body.count(b"\n", 0, error.start)
+        at = f"byte {first_byte + error.start}, in line {line},"
+        raise Problem(400, f"The body is not UTF-8: {at} cannot be read.") from None
     except json.JSONDecodeError as error:
         line = first_line - 1 + error.lineno
         raise Problem(400, f"The body is not JSON: {_reason(error)} at line {line}, column {error.colno}.") from None
     except RecursionError:
         raise unreadable(FieldError("#", _TOO_DEEP)) from None
-    if found := list(islice(_errors(document), MOST_ERRORS)):
+    if found := list(islice(_errors(document, _first_level(document) if holds_several else 1), MOST_ERRORS)):
         raise unreadable(*found)
     return document
+
+
+def _first_level(document: object) -> int:
+    return 0 if isinstance(document, list) else 1
 
 
 def _reason(error: json.JSONDecodeError) -> str:
@@ -99,20 +107,20 @@ def _constant(name: str) -> _Unusable:
     return _Unusable(f"{name} is no JSON value. Use a number or null.")
 
 
-def _errors(document: object) -> Iterator[FieldError]:
+def _errors(document: object, level: int) -> Iterator[FieldError]:
     """What cannot be used, in the order of the document; without recursion, however deep that is."""
-    waiting = [_Place(None, "#", 0, document)]
+    waiting = [_Place(None, "#", level, document)]
     while waiting:
         place = waiting.pop()
-        if detail := _fault_of(place.value, place.depth):
+        if detail := _fault_of(place.value, place.level):
             yield FieldError(_pointer(place), detail)
             continue
         inside: list[_Place] = []
         for step, each in _members(place.value):
             if isinstance(step, str) and (fault := _fault_of_text(step)):
-                yield FieldError(_pointer(_Place(place, step, place.depth + 1, None)), f"The name {fault}")
+                yield FieldError(_pointer(_Place(place, step, place.level + 1, None)), f"The name {fault}")
             if isinstance(each, (str, dict, list, _Unusable)):
-                inside.append(_Place(place, step, place.depth + 1, each))
+                inside.append(_Place(place, step, place.level + 1, each))
         waiting.extend(reversed(inside))
 
 
@@ -134,13 +142,13 @@ def _members(value: object) -> list[tuple[object, object]]:
     return list(enumerate(cast("list[object]", value))) if isinstance(value, list) else []
 
 
-def _fault_of(value: object, depth: int) -> str | None:
+def _fault_of(value: object, level: int) -> str | None:
     if isinstance(value, _Unusable):
         return value.detail
-    if depth > _DEEPEST:
-        return _TOO_DEEP
-    fault = _fault_of_text(value) if isinstance(value, str) else None
-    return f"The text {fault}" if fault else None
+    if isinstance(value, str):
+        fault = _fault_of_text(value)
+        return f"The text {fault}" if fault else None
+    return _TOO_DEEP if level > _DEEPEST else None
 
 
 def _fault_of_text(text: str) -> str | None:

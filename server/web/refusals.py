@@ -18,7 +18,16 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from server.fanout.frames import retry_frame
-from server.streams.errors import Conflict, InvalidInput, LogRefused, LogUnavailable, NotDurable, TooLarge, Unknown
+from server.streams.errors import (
+    Conflict,
+    InvalidInput,
+    LogRefused,
+    LogUnavailable,
+    NotDurable,
+    NotStored,
+    TooLarge,
+    Unknown,
+)
 from server.web.event_stream import STREAM_HEADERS
 from server.web.problems import Problem, ProblemResponse, response_of, shown
 from server.web.requests import AnyRequest, is_event_source
@@ -99,6 +108,16 @@ async def _on_unavailable(request: AnyRequest, error: Exception) -> Response:
     return busy_response(request, f"The event log {what}. Try again shortly.")
 
 
+async def _on_not_stored(request: AnyRequest, error: Exception) -> Response:
+    """By the code a client can tell that nothing has happened from a Redis that is away, which leaves it open."""
+    code = cast("NotStored", error).code
+    reason = (
+        f"The event log takes nothing at the moment ({code}). Nothing of this request is stored. Send it again later, "
+        "with the same Idempotency-Key if there was one."
+    )
+    return busy_response(request, reason, code="not_stored")
+
+
 async def _on_not_durable(request: AnyRequest, error: Exception) -> Response:
     """It has been waited for already, and by the code a client can tell it from a Redis that is away."""
     _logger.warning("%s %s is not safe: %s", request.method, request.url.path, error)
@@ -153,6 +172,7 @@ EXCEPTION_HANDLERS: Final[dict[Any, _Handler]] = {
     Problem: _on_problem,
     Busy: _on_busy,
     LogUnavailable: _on_unavailable,
+    NotStored: _on_not_stored,
     NotDurable: _on_not_durable,
     LogRefused: _on_refused,
     InvalidInput: _saying(400),

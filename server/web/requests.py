@@ -10,7 +10,14 @@ from starlette.requests import Request
 #: A request whose state does not matter.
 AnyRequest: TypeAlias = "Request[Any]"
 
+#: What may stand around the value of a header and is no part of it (RFC 9110, 5.5); servers leave some of it there.
+_BLANKS: Final = " \t"
 _NOT_ACCEPTABLE: Final = re.compile(r"q=0(\.0*)?")
+
+
+def header_values(request: AnyRequest, name: str) -> list[str]:
+    """The values of all headers of this name, without the blanks around each."""
+    return [value.strip(_BLANKS) for value in request.headers.getlist(name)]
 
 
 def is_event_source(request: AnyRequest) -> bool:

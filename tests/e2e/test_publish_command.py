@@ -240,7 +240,11 @@ async def test_input_that_is_empty_is_told_and_a_key_that_had_another_line_is_re
     tmp_path: Path, found: Product, stream: str
 ) -> None:
     code, _, errors = await reprise(tmp_path, "publish", stream, "--url", found.url)
-    assert (code, errors) == (0, "stdin was empty: nothing is stored\n")
+    assert (code, errors) == (0, "reprise: stdin was empty: nothing is stored\n")
+    blank = tmp_path / "blank"
+    blank.write_text("\n\n")
+    code, _, errors = await reprise(tmp_path, "publish", stream, "--json", "--url", found.url, stdin=blank)
+    assert (code, errors) == (0, "reprise: stdin held empty lines only: nothing is stored\n")
     rows = tmp_path / stream
     for text in ("1\n2\n", "1\nother\n"):
         rows.write_text(text)
@@ -305,6 +309,14 @@ async def test_a_server_that_stays_away_leaves_it_open_what_became_of_the_lines_
         assert await publishing.ended() == 1
     said = "Line 1 is stored; whether line 2 is stored is not known; nothing from line 3 on is stored."
     assert publishing.errors == f"reprise: The server refuses (503): Redis is away. {said}\n"
+
+
+async def test_what_redis_has_refused_is_not_stored_and_advice_for_clients_is_not_passed_on(tmp_path: Path) -> None:
+    document = {"detail": "Redis takes nothing (OOM). Nothing is stored. Send it again later.", "code": "not_stored"}
+    async with scripted(answer("503 Service Unavailable", document, "retry-after: 1")) as (_, url):
+        code, _, errors = await reprise(tmp_path, "publish", "rows", "1", "--patience", "0.1", "--url", url)
+    assert code == 1
+    assert errors == "reprise: The server refuses (503): Redis takes nothing (OOM). Nothing is stored.\n"
 
 
 async def test_a_batch_that_is_refused_without_a_place_is_halved_until_the_line_is_found(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import re
 import shlex
 import uuid
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from tests.support.http import http_client
 from tests.support.ports import unused_port
 
 PART = 20
-NOTHING_MORE = "nothing more comes: this has ended, or was deleted"
+NOTHING_MORE = "reprise: nothing more comes: this has ended, or was deleted"
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -201,17 +202,22 @@ async def test_that_there_is_nothing_to_show_is_told(tmp_path: Path, found: Prod
 async def test_a_terminal_gets_colours_by_type_and_nothing_that_controls_it(
     tmp_path: Path, found: Product, stream: str
 ) -> None:
-    text = "\x1b]0;mine\x07 :fire: [bold]x[/] \x9b31m"
+    text = "\x1b]0;mine\x07 :fire: [bold]x[/] \x9b31m \u202egnp\u2066"
     await publish(found, stream, {"type": "note", "data": text}, {"type": "token", "data": "x"})
     await close(found, stream)
     code, sent = await on_terminal(tmp_path, "tail", stream, "--url", found.url)
     assert code == 0
-    assert "\\x1b]0;mine\\x07 :fire: [bold]x[/] \\x9b31m" in sent
+    shown = "\\x1b]0;mine\\x07 :fire: [bold]x[/] \\x9b31m \\u202egnp\\u2066"
+    assert shown in sent
     colours = {kind: colour for colour, kind in re.findall(r"\x1b\[([0-9;]+)m(note|token|complete)\x1b", sent)}
     assert len(set(colours.values())) == 3
     _, as_json, _ = await reprise(tmp_path, "tail", stream, "--json", "--url", found.url)
     assert json.loads(as_json.splitlines()[0])["data"] == text
-    assert not set(as_json) & {"\x1b", "\x07", "\x9b"}
+    assert not set(as_json) & {"\x1b", "\x07", "\x9b", "\u202e", "\u2066"}
+    _, raw_at_a_terminal = await on_terminal(tmp_path, "tail", stream, "--raw", "--url", found.url)
+    assert raw_at_a_terminal.splitlines() == [shown, "x", '{"result":null}']
+    _, raw, _ = await reprise(tmp_path, "tail", stream, "--raw", "--url", found.url)
+    assert raw.splitlines()[0] == text
 
 
 async def test_ctrl_c_prints_the_command_that_shows_exactly_the_rest(
@@ -275,7 +281,7 @@ async def test_several_streams_are_one_response_that_ends_with_the_last_of_them(
         ("b", None, "gap"),
         ("b", "b:1-5,a:1-1", "cancelled"),
     ]
-    assert "gap: 3 events of b are missing here, after 1-1\n" in errors
+    assert "reprise: gap: 3 events of b are missing here, after 1-1\n" in errors
 
 
 async def test_why_a_server_cannot_be_reached_is_told_once_however_often_it_is_tried(tmp_path: Path) -> None:
@@ -284,9 +290,26 @@ async def test_why_a_server_cannot_be_reached_is_told_once_however_often_it_is_t
         code, _, errors = await reprise(tmp_path, "tail", "a", "--url", url)
     assert (code, len(script.asked)) == (0, 4)
     assert errors.splitlines() == [
-        "the server ended the response; connecting again",
-        "connected again, and going on where it was",
+        "reprise: the server ended the response; connecting again",
+        "reprise: connected again, and going on where it was",
     ]
+
+
+async def test_the_end_of_the_one_stream_of_an_address_that_does_not_name_it_is_the_end(tmp_path: Path) -> None:
+    async with scripted(
+        STREAM_HEAD + frame("tasks.t1:0-0", "position", {}) + frame("tasks.t1:1-2", "complete", {})
+    ) as (script, url):
+        result = await reprise(tmp_path, "tail", "/stream/countdown/2", "--url", url)
+    assert result == (0, "tasks.t1 complete {}\n", "")
+    assert len(script.asked) == 1
+
+
+async def test_who_refuses_a_connection_is_told_without_an_errno(tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        async with scripted(STREAM_HEAD + frame("1-0", "log", 1)) as (_, url):
+            tail = await stack.enter_async_context(command(tmp_path, "tail", "a", "--url", url))
+            await tail.has(1)
+        await tail.said(f"reprise: {url} cannot be reached (connection refused); connecting again\n")
 
 
 async def test_204_is_the_end_and_why_a_server_sends_a_reader_away_is_told(tmp_path: Path) -> None:
@@ -302,12 +325,12 @@ async def test_204_is_the_end_and_why_a_server_sends_a_reader_away_is_told(tmp_p
     assert (code, out) == (0, "log 1\n")
     assert script.cursors == ["", "", "", "", "1-0"]
     assert errors.splitlines() == [
-        "the server says: Redis is away; connecting again",
-        "the server answers with status 502; connecting again",
-        "the server answers with status 429; connecting again",
-        "connected again, and going on where it was",
-        "stalled: nobody writes tasks.t1 since 2026-11-26T10:00:00.000Z; waiting for its worker or another one",
-        "the server ended the response; connecting again",
+        "reprise: the server says: Redis is away; connecting again",
+        "reprise: the server answers with status 502; connecting again",
+        "reprise: the server answers with status 429; connecting again",
+        "reprise: connected again, and going on where it was",
+        f"reprise: stalled: nobody writes tasks.t1 since {stalled['since']}; waiting for its worker or another one",
+        "reprise: the server ended the response; connecting again",
     ]
 
 
@@ -323,8 +346,8 @@ async def test_a_connection_that_is_silent_for_three_heartbeats_is_replaced(tmp_
         is_over.set()
     assert code == 0
     assert errors.splitlines() == [
-        "nothing has come for 0.6 s, not even a heartbeat; connecting again",
-        "connected again, and going on where it was",
+        "reprise: nothing has come for 0.6 s, not even a heartbeat; connecting again",
+        "reprise: connected again, and going on where it was",
     ]
 
 

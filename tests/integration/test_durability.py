@@ -16,7 +16,7 @@ from server.streams.announcements import Announcer
 from server.streams.bulk import open_bulk
 from server.streams.connections import AsyncClient, Command, connect, execute
 from server.streams.durability import Durability
-from server.streams.errors import Conflict, LogRefused, NotDurable
+from server.streams.errors import Conflict, LogRefused, LogUnavailable, NotDurable, NotStored
 from server.streams.event import Draft
 from server.streams.keys import Keys
 from server.streams.lane import Lane
@@ -241,6 +241,28 @@ async def test_a_publish_that_no_replica_confirms_is_unknown_and_asking_again_st
     pair.replica.resume()
     await log.publish("chat", [Draft("t", "2")], token="a")
     assert [event.data for event in await Hand(client, keys).log("chat")] == ["1", "2"]
+
+
+async def test_events_that_were_written_before_redis_refused_more_are_not_said_to_be_refused(
+    pair: Replicated, client: AsyncClient, keys: Keys
+) -> None:
+    log = Log(client, keys, lifetimes=LIFETIMES, max_events=0, durability=Durability.REPLICATED)
+    pair.replica.pause()
+    publishing = asyncio.ensure_future(log.publish("chat", [Draft("t", "1")], token="a"))
+
+    async def is_written() -> bool:
+        return bool(await Hand(client, keys).log("chat"))
+
+    await wait_until(is_written, description="the event is written")
+    pair.master.command("CONFIG", "SET", "min-replicas-to-write", "2")
+    with pytest.raises(LogUnavailable) as refused:
+        await asyncio.wait_for(publishing, 30)
+    assert (type(refused.value), refused.value.code) == (LogUnavailable, "NOREPLICAS")
+    with pytest.raises(NotStored):
+        await log.publish("chat", [Draft("t", "2")], token="b")
+    pair.master.command("CONFIG", "SET", "min-replicas-to-write", "0")
+    assert [event.data for event in await Hand(client, keys).log("chat")] == ["1"]
+    pair.replica.resume()
 
 
 def waits_made(pair: Replicated) -> int:

@@ -77,7 +77,14 @@ async def test_a_poll_answers_with_the_compacted_past_and_goes_on_behind_it(web:
     assert [event["type"] for event in found[2:]] == ["complete"]
 
 
-@pytest.mark.parametrize("value", ["1", "yes", "True", "false"])
+async def test_false_and_nothing_say_not_compacted(web: Web, hand: Hand) -> None:
+    ids = await written(web, hand)
+    for value in ("false", ""):
+        async with reading(web.client, f"/streams/chat/events?compact={value}") as reader:
+            assert (await reader.next()).id == ids[0]
+
+
+@pytest.mark.parametrize("value", ["1", "yes", "True", "False"])
 async def test_another_value_is_refused_with_a_sentence(web: Web, value: str) -> None:
     for path in ("/streams/chat/events?", "/events?stream=chat&", "/tasks/stream?", "/stream/system?"):
         detail = problem(await web.client.get(f"{path}compact={value}", headers=EVENT_STREAM), 400)["detail"]

@@ -106,6 +106,18 @@ async def test_a_request_is_repeated_with_its_first_answer_although_the_stream_w
     problem(await web.client.post(PATH, json={"data": 2}, headers={"idempotency-key": "twice"}), 409)
 
 
+async def test_blanks_around_a_header_are_no_part_of_the_key_nor_of_a_cursor(web: Web) -> None:
+    first = await publish(web, {"data": 1}, key="once")
+    for key in ("once ", "once\t", " \tonce \t"):
+        assert await publish(web, {"data": 1}, key=key) == first
+    problem(await web.client.post(PATH, json={"data": 1}, headers={"idempotency-key": " \t"}), 400)
+    for cursor in (f"{first[0]} ", f"\t{first[0]}\t"):
+        async with reading(web.client, PATH, headers={**EVENT_STREAM, "last-event-id": cursor}) as reader:
+            assert (await reader.next()).id == first[0]
+    async with reading(web.client, PATH, headers={**EVENT_STREAM, "last-event-id": " "}) as reader:
+        assert (await reader.next()).data == "1"
+
+
 async def test_without_redis_the_answer_is_in_doubt_and_the_same_key_settles_it(
     redis_server: RedisServer, worker: PlayedWorker
 ) -> None:
@@ -123,13 +135,38 @@ async def test_without_redis_the_answer_is_in_doubt_and_the_same_key_settles_it(
         response = await asking
         document = problem(response, 503)
         assert int(response.headers["retry-after"]) >= 1
-        assert "whether the events are stored is not known" in document["detail"]
+        assert "Whether the events are stored is not known" in document["detail"]
+        assert "code" not in document
         assert "the same Idempotency-Key" in document["detail"]
         assert "may be stored twice" in problem(await publishing(None), 503)["detail"]
         proxy.come_back()
         await web.until_ready()
         ids = await publish(web, {"data": 1}, key="once")
         assert [event["id"] for event in await events(web)] == ids
+
+
+@pytest.mark.parametrize(
+    ("setting", "bad", "good", "code"),
+    [("min-replicas-to-write", "1", "0", "NOREPLICAS"), ("maxmemory", "1", "0", "OOM")],
+)
+async def test_where_redis_refuses_each_try_nothing_is_stored_and_where_a_try_was_lost_that_is_open(
+    setting: str, bad: str, good: str, code: str
+) -> None:
+    headers = {"idempotency-key": "once"}
+    with RedisServer() as redis:
+        async with FaultProxy(redis.url) as proxy, serving(proxy.url) as web:
+            await web.until_ready()
+            redis.command("CONFIG", "SET", setting, bad)
+            document = problem(await web.client.post(PATH, json={"data": 1}, headers=headers), 503)
+            assert document["code"] == "not_stored"
+            assert document["detail"].startswith(f"The event log takes nothing at the moment ({code}). Nothing of this")
+            proxy.lose_reply("publish")
+            document = problem(await web.client.post(PATH, json={"data": 1}, headers=headers), 503)
+            assert "code" not in document
+            assert "Whether the events are stored is not known" in document["detail"]
+            assert await events(web) == []
+            redis.command("CONFIG", "SET", setting, good)
+            assert len(await publish(web, {"data": 1}, key="once")) == 1
 
 
 async def test_a_draining_server_still_publishes_and_lets_the_connection_go(web: Web) -> None:

@@ -99,7 +99,7 @@ async def test_every_bad_member_is_named(web: Web) -> None:
     [
         (b"{", "line 1, column 2"),
         (b"data=1", "not JSON"),
-        (b'{"data": "\xff"}', "not UTF-8: byte 10"),
+        (b'{"data": "\xff"}', "not UTF-8: byte 10, in line 1,"),
         (b'{"data": NaN}', "NaN is no JSON value"),
         (b'{"data": 1e999}', "too large"),
         (b'{"data": 1, "data": 2}', "'data' is there more than once"),
@@ -114,14 +114,33 @@ async def test_what_is_no_usable_json_is_refused(web: Web, content: bytes, words
     assert words in (await refused(web, content, 400))["detail"]
 
 
+@pytest.mark.parametrize("innermost", [b"", b"1", b'"text"'])
+async def test_an_event_has_a_hundred_levels_wherever_it_stands_and_its_own_braces_are_the_first(
+    web: Web, innermost: bytes
+) -> None:
+    def nested(levels: int) -> bytes:
+        return b'{"data": ' + b"[" * (levels - 1) + innermost + b"]" * (levels - 1) + b"}"
+
+    deep, good = nested(101), nested(100)
+    for content, at, headers in (
+        (deep, "#/data", JSON),
+        (b"[%b,%b]" % (good, deep), "#/1/data", JSON),
+        (deep, "#/0/data", NDJSON),
+    ):
+        document = await refused(web, content, 400, headers=headers)
+        assert [each["pointer"] for each in document["errors"]] == [at + "/0" * 99]
+    for content, headers in ((good, JSON), (b"[%b]" % good, JSON), (good, NDJSON)):
+        assert (await web.client.post(PATH, content=content, headers=headers)).status_code == 201
+
+
 @pytest.mark.parametrize(
     ("line", "words", "pointers"),
     [
-        (b"{", "line 3, column 2", []),
-        (b'{"data": "\xff"}', "not UTF-8: byte 36", []),
+        (b"{", "line 3, column 2", ["#/1"]),
+        (b'{"data": "\xff"}', "not UTF-8: byte 36, in line 3,", ["#/1"]),
         (b'{"data": NaN}', "1/data: NaN is no JSON value", ["#/1/data"]),
         (b'{"data": 1, "data": 2}', "more than once", ["#/1/data"]),
-        (b'{"data":1}{"data":2}', "extra data at line 3, column 11", []),
+        (b'{"data":1}{"data":2}', "extra data at line 3, column 11", ["#/1"]),
     ],
 )
 async def test_a_bad_line_is_told_by_its_number(web: Web, line: bytes, words: str, pointers: list[str]) -> None:

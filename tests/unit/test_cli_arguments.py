@@ -27,9 +27,13 @@ def told(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (["a", "x", "--key", "a\nb"], "--key is 'a\\nb'"),
         (["a", "x", "--idempotency-key", ""], "--idempotency-key is ''"),
         (["a", "x", "--idempotency-key", "é"], "--idempotency-key is 'é'"),
+        (["a", "x", "--idempotency-key", "k "], "--idempotency-key is 'k '"),
         (["a", "x", "--patience", "-1"], "--patience is -1.0"),
         (["a", "x", "--patience", "nan"], "--patience is nan"),
-        (["a", "x", "--url", "ftp://127.0.0.1"], "'ftp://127.0.0.1' is not a URL"),
+        (
+            ["a", "x", "--url", "ftp://127.0.0.1"],
+            "'ftp://127.0.0.1' is not a URL: Request URL has an unsupported protocol 'ftp://'. Write it",
+        ),
         (["a", "x", "--url", "http://[::"], "'http://[::' is not a URL"),
     ],
 )

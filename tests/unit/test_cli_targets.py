@@ -21,6 +21,12 @@ SERVER = "http://127.0.0.1:8000"
             Begin(since="2026-11-26T18:30:00Z", types=("t", "u", "t")),
             Target(SERVER, f"{SERVER}/streams/a/events?since=1795717800000&type=t&type=u", ("a",)),
         ),
+        (
+            ["a"],
+            Begin(since="2026-11-26t18:30:00z"),
+            Target(SERVER, f"{SERVER}/streams/a/events?since=1795717800000", ("a",)),
+        ),
+        (["a"], Begin(at=" 1-2 "), Target(SERVER, f"{SERVER}/streams/a/events", ("a",), "1-2")),
         (["/tasks/k5/events"], Begin(), Target(SERVER, f"{SERVER}/tasks/k5/events", ("tasks.k5",))),
         (["/tasks/stream"], Begin(), Target(SERVER, f"{SERVER}/tasks/stream", ("tasks",))),
         (["/stream/system"], Begin(), Target(SERVER, f"{SERVER}/stream/system", ("system",))),

@@ -61,7 +61,7 @@ def _members(body: bytes) -> tuple[Sequence[object], bool]:
     """The events of a document, and whether it is one that stands by itself."""
     if not body.strip():
         raise Problem(400, 'The body is empty. Send an event such as {"type": "note", "data": {"text": "Hello"}}.')
-    document = parse_json(body)
+    document = parse_json(body, holds_several=True)
     if isinstance(document, list):
         return cast("list[object]", document), False
     return [document], True
@@ -84,7 +84,7 @@ def _line(place: int, number: int, at: int, line: bytes) -> object:
         return parse_json(line, first_line=number, first_byte=at)
     except Problem as problem:
         if not problem.errors:
-            raise
+            raise Problem(400, problem.detail, errors=[FieldError(f"#/{place}", problem.detail)]) from None
         within = [FieldError(f"#/{place}{each.pointer.removeprefix('#')}", each.detail) for each in problem.errors]
         raise unreadable(*within) from None
 

@@ -1,7 +1,7 @@
 """Publishing over HTTP: all events of a request or none, once, and the answer again for whoever repeats it.
 
 Invariant: a refusal that the sender has to mend comes before anything is sent to Redis; where Redis is in the way, the
-answer says that the fate of the events is open and how to find out.
+answer says that nothing is stored, or that this is open and how to find out.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from starlette.responses import Response
 
-from server.streams.errors import LogRefused, LogUnavailable, NotDurable
+from server.streams.errors import LogRefused, LogUnavailable, NotDurable, NotStored
 from server.web.bodies import JSON, apart, check_content_type, read_body
 from server.web.idempotency import idempotency_key
 from server.web.json_answers import json_response
@@ -43,7 +43,7 @@ async def publish(request: WebRequest) -> Response:
     drafts = await apart(request, read)
     try:
         ids = await request.state["streams"].publish(stream, drafts, token=key)
-    except (LogRefused, NotDurable):
+    except (LogRefused, NotDurable, NotStored):
         raise  # what became of the events is known
     except LogUnavailable as error:
         raise Busy(_in_doubt(error, has_key=key is not None)) from error
@@ -56,4 +56,4 @@ def _in_doubt(error: LogUnavailable, *, has_key: bool) -> str:
         how = "Send the same request again, with the same Idempotency-Key: they are stored once."
     else:
         how = "Sent again, they may be stored twice: send an Idempotency-Key, and repeat it."
-    return f"The event log {what}, and whether the events are stored is not known. {how}"
+    return f"The event log {what}. Whether the events are stored is not known. {how}"

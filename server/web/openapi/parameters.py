@@ -76,7 +76,7 @@ _PLACE: Final = (
     in_query("last", f"The newest so many events. {_BEATEN}", integer(minimum=1, maximum=_MOST_LAST)),
     in_query(
         "since",
-        f"What happened from then on: a time with its offset from UTC (RFC 3339), or ms since 1970. {_BEATEN}",
+        f"What happened from then on: a time with its offset from UTC (ISO 8601), or ms since 1970. {_BEATEN}",
         {
             "anyOf": [text(format="date-time"), integer(minimum=0, maximum=_MOST_MILLISECONDS)],
             "examples": ["2026-11-26T18:30:00Z", 1795343970123],
@@ -95,7 +95,7 @@ _WHAT: Final = (
         "compact",
         "What is there already in fewer events: pieces of a text joined, of each `key` the latest. Every id is a "
         "cursor as ever.",
-        text(enum=["true"]),
+        text(enum=["true", "false"]),
     ),
     in_query("attempts", "Also what earlier attempts of a task wrote and a later one made void.", text(enum=["all"])),
     in_query("heartbeat", "Heartbeats as events, which a page can see, instead of comments.", text(enum=["event"])),

@@ -95,8 +95,8 @@ PUBLISH: Final = Operation(
             has_body=True,
             _422="No stream can have this name, or an event is wrong: `errors` points at each.",
             _409="The stream is closed or deleted, or the `Idempotency-Key` came with other events.",
-            _503="Redis is away, and whether the events are stored is not known. Repeat the request with its "
-            "`Idempotency-Key` after `Retry-After` seconds.",
+            _503="Redis is away, and whether the events are stored is not known; with the code `not_stored` "
+            "nothing of this request is. Repeat the request with its `Idempotency-Key` after `Retry-After` seconds.",
         ),
     },
 )
