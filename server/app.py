@@ -34,7 +34,7 @@ from server.streams.log import Log
 from server.streams.open_streams import OpenStreams
 from server.streams.presence import Presence
 from server.streams.reaper import Reaper
-from server.streams.refusing import plainly_silent
+from server.streams.refusing import NO_TLS
 from server.streams.registry import Registry
 from server.streams.tasks import TaskStore
 from server.web.metrics import Metrics
@@ -162,7 +162,7 @@ def _build(settings: ServerSettings) -> _Parts:
         readiness=Readiness(
             ping=lambda: execute(commands, "PING"),
             is_live=lambda: hub.is_live,
-            silence=plainly_silent(has_tls=has_tls(url)),
+            hint=NO_TLS if has_tls(url) else "",
         ),
         refusals=Refusals(),
         limits=Limits(

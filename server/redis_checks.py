@@ -38,7 +38,8 @@ async def until_usable(commands: AsyncClient, durability: Durability, readiness:
             found = await examine(commands, durability)
         except LogUnavailable as error:
             if failures == 0:
-                _log.warning("Redis cannot be reached, trying again until it can: %s", error)
+                hint = "" if error.code else readiness.hint
+                _log.warning("Redis cannot be reached, trying again until it can: %s", f"{error} {hint}".rstrip())
             await asyncio.sleep(_backoff_seconds(failures))
             failures += 1
             continue

@@ -103,6 +103,9 @@ def _without_script(text: str) -> str:
     return text.partition(" script: ")[0].strip()
 
 
+#: Of who gave no answer at all, and what may be the reason if we speak TLS: others say nothing to that.
+SILENT: Final = "Redis does not answer."
+NO_TLS: Final = "If it speaks no TLS, which REPRISE_REDIS_URL asks for, begin that with redis://."
 #: Of who did not answer: what a person outside may know of why, without a host, a user or a file.
 _SILENCES: Final = (
     (
@@ -135,10 +138,4 @@ def plainly(error: LogUnavailable) -> str:
     for pattern, sentence in _SILENCES:
         if found := pattern.search(str(error)):
             return f"Redis does not answer. {sentence.format(*found.groups(), url='REPRISE_REDIS_URL')}"
-    return plainly_silent()
-
-
-def plainly_silent(*, has_tls: bool = False) -> str:
-    """The same of one that gives no answer at all. `has_tls`: whether we speak TLS, to which others say nothing."""
-    hint = " If it speaks no TLS, which REPRISE_REDIS_URL asks for, begin it with redis://." if has_tls else ""
-    return f"Redis does not answer.{hint}"
+    return SILENT

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from server.streams.errors import LogUnavailable
-from server.streams.refusing import plainly, plainly_silent
+from server.streams.refusing import SILENT, plainly
 
 #: Below the patience of a balancer's health check.
 _ANSWER_SECONDS: Final = 1.0
@@ -18,16 +18,14 @@ _WRITES_ONLY: Final = "MISCONF"
 class Readiness:
     """Why this server should get no requests, if there is a reason."""
 
-    def __init__(
-        self, *, ping: Callable[[], Awaitable[object]], is_live: Callable[[], bool], silence: str = plainly_silent()
-    ) -> None:
+    def __init__(self, *, ping: Callable[[], Awaitable[object]], is_live: Callable[[], bool], hint: str = "") -> None:
         """`ping` asks Redis for an answer and raises `LogUnavailable`; `is_live` speaks for the tail.
 
-        `silence`: what is said where Redis gives no answer at all.
+        `hint`: what else to say of a Redis that has never answered.
         """
         self._ping = ping
         self._is_live = is_live
-        self._silence = silence
+        self._hint = hint
         #: Set when the process is told to stop; never unset.
         self.is_draining = False
         #: Why this Redis cannot be used; None while that is not known. Set by the checks at start, again and again.
@@ -50,7 +48,15 @@ class Readiness:
             async with asyncio.timeout(_ANSWER_SECONDS):
                 await self._ping()
         except LogUnavailable as error:
-            return "" if error.code == _WRITES_ONLY else plainly(error)
+            return "" if error.code == _WRITES_ONLY else self._with_hint(plainly(error))
         except TimeoutError:
-            return self._silence
+            return self._with_hint(SILENT)
         return ""
+
+    def _with_hint(self, said: str) -> str:
+        return f"{said} {self.hint}".rstrip() if said == SILENT else said
+
+    @property
+    def hint(self) -> str:
+        """What may be the reason that Redis gives no answer; empty if nothing is known, or it was there before."""
+        return self._hint if self.unsuitable is None else ""

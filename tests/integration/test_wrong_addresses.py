@@ -92,10 +92,13 @@ async def test_a_plain_redis_in_the_place_of_a_cluster_is_told_with_the_form_tha
         assert (await web.client.get("/streams/chat")).status_code == 503
 
 
-async def test_a_redis_that_is_silent_where_tls_is_asked_for_is_told_with_the_form_without_it(plain_node: RedisNode):
+async def test_a_redis_that_is_silent_where_tls_is_asked_for_is_told_with_the_form_without_it(
+    plain_node: RedisNode, caplog: pytest.LogCaptureFixture
+):
     async with serving(f"rediss://{plain_node.address}") as web:
-        (reason,) = await reasons_of(web)
-        assert reason.startswith("Redis does not answer. If it speaks no TLS, which REPRISE_REDIS_URL asks for, begin")
+        told = "If it speaks no TLS, which REPRISE_REDIS_URL asks for, begin that with redis://."
+        assert await reasons_of(web) == [f"Redis does not answer. {told}"]
+        await wait_until(lambda: any(told in line for line in caplog.messages), description="the log says so too")
 
 
 async def test_a_sentinel_in_the_place_of_redis_is_told_with_the_form_that_it_needs(sentinel: RedisNode):
