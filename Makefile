@@ -43,7 +43,7 @@ test: setup
 	@status=0; \
 	$(BIN)/pytest -n $(JOBS) --dist worksteal || status=$$?; \
 	if command -v redis-server >/dev/null; then \
-		REPRISE_TEST_REDIS=redis-server $(BIN)/pytest -n 4 --dist worksteal $(ON_REDIS) || status=$$?; \
+		REPRISE_TEST_REDIS=redis-server REPRISE_MODEL_SCHEDULES=100 $(BIN)/pytest -n 4 --dist worksteal $(ON_REDIS) || status=$$?; \
 	else \
 		echo "There is no redis-server here, so the tests ran on the embedded Valkey only."; \
 	fi; \

@@ -158,7 +158,7 @@ def rung_again(events: tuple[Event, ...]) -> bytes:
     return b"".join(parts)
 
 
-@settings(max_examples=500)
+@settings(max_examples=200)
 @given(batches, st.booleans(), st.data())
 def test_a_ring_that_was_spoilt_brings_what_it_says_letter_by_letter_or_nothing(
     events: list[tuple[str, str]], ends: bool, data: st.DataObject
