@@ -35,7 +35,8 @@ dev: setup
 	$(BIN)/reprise dev
 
 # What talks to Redis itself: on another server than the embedded one it might be answered differently.
-ON_REDIS := tests/model tests/integration/test_streams_*.py tests/integration/test_fanout_*.py \
+ON_REDIS := tests/model tests/integration/test_streams_*.py \
+	$(addprefix tests/integration/test_fanout_,bell.py live.py losses.py) \
 	tests/integration/test_worker_redis.py tests/integration/test_worker_retries.py tests/integration/test_worker_queues.py
 
 ## test: every test; what talks to Redis once more on redis-server where there is one

@@ -4,6 +4,7 @@ application  the typer application: which commands there are, and what an error 
 commands  what each takes: arguments, options, help.
 run       `reprise run`: starts a task over HTTP and follows it.
 publish   `reprise publish`: an event, or each line of an input, over HTTP.
+become_worker  `reprise worker`: the program of workers takes this process over.
 lines     the lines of an input as events.
 sending   one request, sent until it is answered.
 tail      `reprise tail`: follows streams on a terminal.

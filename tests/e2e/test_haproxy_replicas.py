@@ -98,6 +98,7 @@ async def test_posts_during_a_restart_of_every_replica_in_turn_are_all_served_by
                 key = {"idempotency-key": f"post-{len(statuses)}"}
                 body = {"type": "countdown", "input": {"seconds": 1}, "execute": False}
                 statuses.append((await http.post("/tasks", json=body, headers=key)).status_code)
+                await asyncio.sleep(0.02)  # fifty a second: more would only take processors from the restarts
 
         posting = asyncio.create_task(keep_posting(), name="keep posting")
         for server in found.servers:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from typing import Annotated
 
 import typer
 
+from server.cli.become_worker import become_worker
 from server.streams.settings import load_settings
 
 Host = Annotated[
@@ -68,5 +67,4 @@ def server(
 
 def worker(context: typer.Context) -> None:
     """Run one worker: it executes tasks. Options: reprise worker --help."""
-    # Workers are a program of their own, which this package must not import; it takes this process over.
-    os.execv(sys.executable, [sys.executable, "-m", "workers", *context.args])  # noqa: S606
+    become_worker(context.args)
