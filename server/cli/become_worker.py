@@ -1,4 +1,4 @@
-"""`reprise worker`: workers are a program of their own, which this package must not import. It takes the process over."""
+"""`reprise worker`: workers are a program of their own that this package must not import. It takes the process over."""
 
 from __future__ import annotations
 
