@@ -33,6 +33,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """In a parallel run, put those that wait beside those that compute: see `dealing`."""
     hands = getattr(config, "workerinput", {}).get("workercount", 1)
+    if hands == 1:
+        return
     waiting: dict[str, list[pytest.Item]] = {}
     others: list[pytest.Item] = []
     for item in items:
@@ -42,8 +44,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             waiting.setdefault(item.path.name if is_shared else item.nodeid, []).append(item)
         else:
             others.append(item)
-    if hands > 1:
-        items[:] = dealt(list(waiting.values()), others, hands=hands)
+    items[:] = dealt(list(waiting.values()), others, hands=hands)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.browser import CHROMIUM, ChromiumPage, chromium_page
+from tests.e2e.browser import CHROMIUM, chromium_page
+from tests.e2e.kept_events import has_received, received
 from tests.e2e.product import product
 from tests.support.composites import own_of, positions_in
-from tests.support.waiting import wait_until
 from workers import open_stream
 
 pytestmark = [
@@ -39,17 +39,6 @@ SCRIPT = """(() => {
 })()"""
 
 
-async def received(page: ChromiumPage) -> list[Any]:
-    return await page.evaluate("events")
-
-
-async def has(page: ChromiumPage, count: int) -> None:
-    async def is_so() -> bool:
-        return await page.evaluate("events.length") >= count
-
-    await wait_until(is_so, description=f"the page has {count} events", timeout=40)
-
-
 @pytest.mark.slow
 async def test_a_page_sees_all_of_four_streams_whose_server_is_killed_twice(tmp_path: Path):
     is_over = asyncio.Event()
@@ -69,13 +58,13 @@ async def test_a_page_sees_all_of_four_streams_whose_server_is_killed_twice(tmp_
         async with asyncio.TaskGroup() as group:
             for name in STREAMS:
                 group.create_task(write(name), name=f"writer of {name}")
-            await has(page, 100)
+            await has_received(page, 100, timeout=40)
             for _ in range(2):
                 await found.servers[0].kill()
                 await found.servers[0].start()
-                await has(page, await page.evaluate("events.length") + 100)
+                await has_received(page, await page.evaluate("events.length") + 100, timeout=40)
             is_over.set()
-        await has(page, sum(written.values()) + len(STREAMS))
+        await has_received(page, sum(written.values()) + len(STREAMS), timeout=40)
         events = await received(page)
     got: dict[str, list[Any]] = defaultdict(list)
     for event_type, event_id, data in events:

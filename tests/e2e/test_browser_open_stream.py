@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.e2e.browser import CHROMIUM, ChromiumPage, chromium_page
+from tests.e2e.browser import CHROMIUM, chromium_page
+from tests.e2e.kept_events import has_received, received
 from tests.e2e.product import product
-from tests.support.waiting import wait_until
 from workers import open_stream
 
 pytestmark = [
@@ -28,17 +27,6 @@ SCRIPT = """(() => {
   source.addEventListener("complete", () => source.close());
   return true;
 })()"""
-
-
-async def received(page: ChromiumPage) -> list[Any]:
-    return await page.evaluate("events")
-
-
-async def has(page: ChromiumPage, count: int) -> None:
-    async def is_so() -> bool:
-        return len(await received(page)) >= count
-
-    await wait_until(is_so, description=f"the page has {count} events", timeout=90)
 
 
 @pytest.mark.slow
@@ -60,15 +48,15 @@ async def test_a_page_sees_all_of_a_stream_whose_server_and_redis_are_killed_mea
         await page.evaluate(SCRIPT)
         async with asyncio.TaskGroup() as group:
             group.create_task(write(), name="writer")
-            await has(page, 50)
+            await has_received(page, 50, timeout=90)
             await found.servers[0].kill()
             await found.servers[0].start()
-            await has(page, len(await received(page)) + 50)
+            await has_received(page, len(await received(page)) + 50, timeout=90)
             found.redis.kill()
             found.redis.start()
-            await has(page, len(await received(page)) + 50)
+            await has_received(page, len(await received(page)) + 50, timeout=90)
             is_over.set()
-        await has(page, written + 1)
+        await has_received(page, written + 1, timeout=90)
         assert await received(page) == [
             *[["n", number] for number in range(written)],
             ["complete", {"result": written}],

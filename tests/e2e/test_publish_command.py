@@ -5,18 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import uuid
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from tests.e2e.commands import command, for_nobody, on_terminal
 from tests.e2e.dev_run import reprise
-from tests.e2e.product import Product, product
+from tests.e2e.product import Product
 from tests.e2e.scripted import answer, scripted
 from tests.support.http import http_client
 from tests.support.ports import unused_port
@@ -24,18 +22,6 @@ from tests.support.ports import unused_port
 LINES = 2000
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def found(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Product]:
-    async with product(tmp_path_factory.mktemp("product"), workers=0) as running:
-        yield running
-
-
-@pytest.fixture
-def stream() -> str:
-    """A name that no other test uses."""
-    return f"s.{uuid.uuid4().hex}"
 
 
 async def history(found: Product, stream: str) -> list[dict[str, Any]]:

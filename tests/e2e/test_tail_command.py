@@ -6,18 +6,15 @@ import asyncio
 import json
 import re
 import shlex
-import uuid
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from tests.e2e.commands import command, for_nobody, on_terminal
 from tests.e2e.dev_run import reprise
-from tests.e2e.product import Product, product
+from tests.e2e.product import Product
 from tests.e2e.scripted import STREAM_HEAD, answer, frame, scripted
 from tests.support.http import http_client
 from tests.support.ports import unused_port
@@ -26,18 +23,6 @@ PART = 20
 NOTHING_MORE = "reprise: nothing more comes: this has ended, or was deleted"
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def found(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Product]:
-    async with product(tmp_path_factory.mktemp("product"), workers=0) as running:
-        yield running
-
-
-@pytest.fixture
-def stream() -> str:
-    """A name that no other test uses."""
-    return f"s.{uuid.uuid4().hex}"
 
 
 async def publish(found: Product, stream: str, *events: dict[str, Any]) -> list[str]:
