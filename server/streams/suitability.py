@@ -8,14 +8,15 @@ unless REPRISE_DURABILITY asks for more than this Redis can do. Source: INFO, CO
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 
 from server.streams.connections import AsyncClient, cluster_of, each_node, execute, name_of
 from server.streams.durability import Durability
 from server.streams.errors import LogUnavailable
+
+_T = TypeVar("_T")
 
 #: Sharded pub/sub, and scripts that see their own keys only.
 _OLDEST: Final = (7, 0)
@@ -59,9 +60,7 @@ def _with_names(found: Sequence[tuple[str, str]]) -> tuple[str, ...]:
 
 
 async def _name(node: AsyncClient) -> str:
-    with suppress(LogUnavailable):  # an ACL forbids it, or a proxy is in between
-        return await name_of(node)
-    return ""
+    return await _unless_refused(name_of(node)) or ""
 
 
 async def _examine_node(client: AsyncClient, durability: Durability, *, in_cluster: bool) -> Suitability:
@@ -73,10 +72,18 @@ async def _examine_node(client: AsyncClient, durability: Durability, *, in_clust
 
 async def _setting(client: AsyncClient, wanted: str) -> str | None:
     """A setting of the server; None where it keeps CONFIG to itself, as hosted ones often do."""
-    with suppress(LogUnavailable):
-        found = cast("dict[Any, Any]", await execute(client, "CONFIG", "GET", wanted))
-        return next((_text(value) for name, value in found.items() if _text(name) == wanted), None)
-    return None
+    found = cast("dict[Any, Any] | None", await _unless_refused(execute(client, "CONFIG", "GET", wanted)))
+    return next((_text(value) for name, value in (found or {}).items() if _text(name) == wanted), None)
+
+
+async def _unless_refused(asked: Awaitable[_T]) -> _T | None:
+    """What was asked, or None where an ACL or a proxy in between forbids it. Silence says nothing: it raises."""
+    try:
+        return await asked
+    except LogUnavailable as error:
+        if not error.code:
+            raise
+        return None
 
 
 def judge(

@@ -5,6 +5,7 @@ Each sentinel knows of a failover when the test tells it so, and of none before;
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator
 from contextlib import contextmanager
 
@@ -12,8 +13,9 @@ from tests.support.redis_node import RedisNode
 from tests.support.waiting import wait_until
 
 NAME = "reprise-master"
-#: May look, and neither publish what it knows to other sentinels, nor listen to them, nor demote anybody.
-_DEAF = "user deaf on >deaf ~* resetchannels -@all +ping +info +client +auth +hello +role"
+#: May look, and neither publish what it knows to other sentinels, nor listen to them, nor demote anybody, for which a
+#: sentinel also kills clients.
+_DEAF = "user deaf on >deaf ~* resetchannels -@all +ping +info +client -client|kill +auth +hello +role"
 
 
 class Divided:
@@ -47,6 +49,10 @@ class Divided:
         for sentinel in sentinels:
             sentinel.command("PUBLISH", "__sentinel__:hello", f"{witness},{NAME},127.0.0.1,{self.new.port},1")
             assert sentinel.command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", NAME)[1] == str(self.new.port)
+
+    def on_old_side(self) -> set[str]:
+        """Names of the connections to the old master."""
+        return set(re.findall(r" name=(\S*)", self.old.command("CLIENT", "LIST")))
 
     def close(self) -> None:
         for node in [*self.sentinels, self.old, self.new]:
