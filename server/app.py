@@ -98,28 +98,12 @@ def _build(settings: ServerSettings) -> _Parts:
     commands = connect(url, name=name)
     bells = connect(url, name=f"{name}-doorbells", socket_timeout=None, tells_of_moves=False)
     keys = Keys(settings.prefix)
-    lifetimes = Lifetimes.lasting(
-        retention_seconds=settings.retention_seconds,
-        result_seconds=settings.result_seconds,
-        dead_letter_seconds=settings.dead_letter_seconds,
-    )
-    log = Log(
-        commands,
-        keys,
-        lifetimes=lifetimes,
-        max_events=settings.max_stream_events,
-        max_bytes=int(settings.max_stream_bytes),
-        durability=settings.durability,
-    )
+    lifetimes = _lifetimes(settings)
+    log = _log(commands, keys, settings, lifetimes)
     doorbells = Doorbells(bells, home=keys.bell(f"home.{token_hex(8)}"))
-
     hub = Hub(log, doorbells, options=_hub_options(settings))
-
     reconnected = asyncio.Event()
     hub.on_reconnect = reconnected.set
-
-    def may_judge_expired() -> bool:
-        return hub.may_judge_leases
 
     announcer = Announcer(log)
     store = TaskStore(
@@ -127,16 +111,7 @@ def _build(settings: ServerSettings) -> _Parts:
         keys,
         announcer,
         lifetimes=lifetimes,
-        may_judge_expired=may_judge_expired,
-        durability=settings.durability,
-    )
-    streams = OpenStreams(
-        commands,
-        keys,
-        log,
-        lifetimes=lifetimes,
-        max_events=settings.max_stream_events,
-        max_bytes=int(settings.max_stream_bytes),
+        may_judge_expired=lambda: hub.may_judge_leases,
         durability=settings.durability,
     )
     dead_letters = DeadLetters(commands, keys, store, lifetimes=lifetimes)
@@ -150,27 +125,18 @@ def _build(settings: ServerSettings) -> _Parts:
         dead_letters,
         presence,
         interval_seconds=settings.lease_seconds,
-        may_judge_expired=may_judge_expired,
+        may_judge_expired=lambda: hub.may_judge_leases,
     )
     state = State(
         store=store,
         dead_letters=dead_letters,
         registry=Registry(commands, keys),
         log=log,
-        streams=streams,
+        streams=_open_streams(commands, keys, log, settings, lifetimes),
         hub=hub,
-        readiness=Readiness(
-            ping=lambda: execute(commands, "PING"),
-            is_live=lambda: hub.is_live,
-            hint=NO_TLS if has_tls(url) else "",
-        ),
+        readiness=_readiness(commands, hub, hint=NO_TLS if has_tls(url) else ""),
         refusals=Refusals(),
-        limits=Limits(
-            max_connections=settings.max_connections,
-            max_body_bytes=int(settings.max_event_bytes),
-            max_attempts=settings.max_attempts,
-            stall_seconds=settings.stall_seconds,
-        ),
+        limits=_limits(settings),
         metrics=Metrics(open_streams=lambda: hub.subscribers),
     )
     return _Parts(
@@ -183,6 +149,52 @@ def _build(settings: ServerSettings) -> _Parts:
         announcer=announcer,
         state=state,
         reconnected=reconnected,
+    )
+
+
+def _lifetimes(settings: ServerSettings) -> Lifetimes:
+    return Lifetimes.lasting(
+        retention_seconds=settings.retention_seconds,
+        result_seconds=settings.result_seconds,
+        dead_letter_seconds=settings.dead_letter_seconds,
+    )
+
+
+def _log(commands: AsyncClient, keys: Keys, settings: ServerSettings, lifetimes: Lifetimes) -> Log:
+    return Log(
+        commands,
+        keys,
+        lifetimes=lifetimes,
+        max_events=settings.max_stream_events,
+        max_bytes=int(settings.max_stream_bytes),
+        durability=settings.durability,
+    )
+
+
+def _open_streams(
+    commands: AsyncClient, keys: Keys, log: Log, settings: ServerSettings, lifetimes: Lifetimes
+) -> OpenStreams:
+    return OpenStreams(
+        commands,
+        keys,
+        log,
+        lifetimes=lifetimes,
+        max_events=settings.max_stream_events,
+        max_bytes=int(settings.max_stream_bytes),
+        durability=settings.durability,
+    )
+
+
+def _readiness(commands: AsyncClient, hub: Hub, *, hint: str) -> Readiness:
+    return Readiness(ping=lambda: execute(commands, "PING"), is_live=lambda: hub.is_live, hint=hint)
+
+
+def _limits(settings: ServerSettings) -> Limits:
+    return Limits(
+        max_connections=settings.max_connections,
+        max_body_bytes=int(settings.max_event_bytes),
+        max_attempts=settings.max_attempts,
+        stall_seconds=settings.stall_seconds,
     )
 
 
