@@ -78,10 +78,14 @@ async def open_worker(settings: WorkerSettings, definitions: Mapping[str, TaskDe
         result_seconds=settings.result_seconds,
         dead_letter_seconds=settings.dead_letter_seconds,
     )
-    lease_ms = int(settings.lease_seconds * 1000)
     levels = _levels(settings.queues, definitions)
-    max_bytes = int(settings.max_stream_bytes)
-    log = Log(commands, keys, lifetimes=lifetimes, max_events=settings.max_stream_events, max_bytes=max_bytes)
+    log = Log(
+        commands,
+        keys,
+        lifetimes=lifetimes,
+        max_events=settings.max_stream_events,
+        max_bytes=int(settings.max_stream_bytes),
+    )
     announcer = Announcer(log)
     lane = open_lane(commands, delay_seconds=settings.append_delay_ms / 1000, durability=settings.durability)
     # This store cancels and reaps nothing, so it never has to judge a lease.
@@ -103,21 +107,39 @@ async def open_worker(settings: WorkerSettings, definitions: Mapping[str, TaskDe
             connect_sync(url, name=f"{_CLIENT_NAME}-leases"),
             keys,
             consumer=name,
-            lease_ms=lease_ms,
+            lease_ms=_lease_ms(settings),
             lifetimes=lifetimes,
         ),
-        options=WriterOptions(
-            lifetimes,
-            max_events=settings.max_stream_events,
-            lease_ms=lease_ms,
-            max_bytes=max_bytes,
-            patience_seconds=settings.write_timeout_seconds,
-        ),
+        options=_writer_options(settings, lifetimes),
         lane=lane,
         max_event_bytes=int(settings.max_event_bytes),
         draining=asyncio.Event(),
     )
-    options = WorkerOptions(
+    try:
+        options = _options(settings, name, levels)
+        yield Worker(options, shared, definitions, doorbells=doorbells, registry=Registry(commands, keys))
+    finally:
+        await lane.aclose()
+        for client in (commands, blocking, bells):
+            await client.aclose()
+
+
+def _lease_ms(settings: WorkerSettings) -> int:
+    return int(settings.lease_seconds * 1000)
+
+
+def _writer_options(settings: WorkerSettings, lifetimes: Lifetimes) -> WriterOptions:
+    return WriterOptions(
+        lifetimes,
+        max_events=settings.max_stream_events,
+        lease_ms=_lease_ms(settings),
+        max_bytes=int(settings.max_stream_bytes),
+        patience_seconds=settings.write_timeout_seconds,
+    )
+
+
+def _options(settings: WorkerSettings, name: str, levels: Sequence[Sequence[str]]) -> WorkerOptions:
+    return WorkerOptions(
         name=name,
         queues=tuple(queue for level in levels for queue in level),
         concurrency=settings.concurrency,
@@ -125,12 +147,6 @@ async def open_worker(settings: WorkerSettings, definitions: Mapping[str, TaskDe
         drain_seconds=settings.drain_seconds,
         durability=settings.durability,
     )
-    try:
-        yield Worker(options, shared, definitions, doorbells=doorbells, registry=Registry(commands, keys))
-    finally:
-        await lane.aclose()
-        for client in (commands, blocking, bells):
-            await client.aclose()
 
 
 def _levels(queues: Sequence[str], definitions: Mapping[str, TaskDefinition]) -> list[tuple[str, ...]]:
