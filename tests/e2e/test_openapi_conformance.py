@@ -26,7 +26,7 @@ _CASES = re.compile(r"(\d+) generated")
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(0 if "REPRISE_OPENAPI_EXAMPLES" in os.environ else 240)
+@pytest.mark.timeout(0 if "REPRISE_OPENAPI_EXAMPLES" in os.environ else 600)
 async def test_every_request_made_from_the_document_is_answered_as_it_says(tmp_path: Path) -> None:
     async with product(tmp_path, settings=_SETTINGS) as running:
         async with http_client(running.url) as http:

@@ -105,8 +105,9 @@ async def test_an_append_waits_while_log_and_record_are_on_different_nodes_and_t
             await writer.flush()
 
         await moving.go(divided, all_there)
+        await wait_until(lambda: moving.target.command("PUBSUB", "SHARDNUMSUB", bell)[1] == 1, description="it moved")
         # What rang where nobody listened yet is lost, and whoever listens is told to look.
-        await wait_until(lambda: b"" in ear.rung, description="the ear has moved")
+        await wait_until(lambda: b"" in ear.rung, description="the ear is told to look")
         await emit("three")
         await writer.flush()
         events = await hand.task_log()
