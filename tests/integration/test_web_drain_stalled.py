@@ -77,7 +77,7 @@ async def test_a_reader_that_takes_nothing_is_cut_off_when_the_drain_is_over_and
             assert not rest.endswith(END_OF_CHUNKS)
     said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     of_reader = ["1 reader(s) did not take the end of their stream in time and were cut off"]
-    # Where uvicorn writes, its connection is cut apart from the stream, which ends by itself if there was room for that.
+    # Where uvicorn writes, its connection is cut apart from the stream, which ends by itself if there was room.
     apart = ["1 connection(s) did not come to an end in time and are cut off"]
     assert said in ([of_reader] if http is StreamingConnection else [[*of_reader, *apart], apart])
 
