@@ -25,6 +25,7 @@ from server.web.poll import wait_of
 from server.web.problems import Problem, shown
 from server.web.refusals import Busy, refuse
 from server.web.requests import accepts_event_stream
+from server.web.usable import check_usable
 
 if TYPE_CHECKING:
     from server.fanout import Manner, Start
@@ -62,6 +63,7 @@ def _seconds(text: str) -> int:
 
 async def _begin(request: WebRequest, seconds: int, parameters: Start, manner: Manner) -> Response:
     admit(request)
+    check_usable(request)
     task_type = await request.state["registry"].known_type(_TYPE)
     if task_type is None:
         raise Busy("No worker offers 'countdown' yet. Come back when one has started.")

@@ -54,6 +54,10 @@ class Busy(Exception):
     """Nobody's: the request is fine, and would be answered a little later or by another replica."""
 
 
+class Unsuitable(Exception):
+    """A person's: this Redis must not be used as it is set up, so nothing was sent to it. The message says why."""
+
+
 class Refusals:
     """Counts refusals and says when the next refused reader should come back."""
 
@@ -99,6 +103,11 @@ async def _on_problem(request: AnyRequest, error: Exception) -> Response:
 
 async def _on_busy(request: AnyRequest, error: Exception) -> Response:
     return busy_response(request, str(error))
+
+
+async def _on_unsuitable(request: AnyRequest, error: Exception) -> Response:
+    reason = f"This server's Redis cannot be used: {error} Nothing of this request is stored."
+    return busy_response(request, reason, code="not_stored")
 
 
 async def _on_unavailable(request: AnyRequest, error: Exception) -> Response:
@@ -171,6 +180,7 @@ async def _on_unexpected(request: AnyRequest, error: Exception) -> Response:
 EXCEPTION_HANDLERS: Final[dict[Any, _Handler]] = {
     Problem: _on_problem,
     Busy: _on_busy,
+    Unsuitable: _on_unsuitable,
     LogUnavailable: _on_unavailable,
     NotStored: _on_not_stored,
     NotDurable: _on_not_durable,
