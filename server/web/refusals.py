@@ -7,6 +7,7 @@ Browsers do not back off, so the time they are told grows with the number of tho
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 from collections import deque
@@ -28,6 +29,7 @@ from server.streams.errors import (
     TooLarge,
     Unknown,
 )
+from server.streams.safety import Safety
 from server.web.event_stream import STREAM_HEADERS
 from server.web.problems import Problem, ProblemResponse, response_of, shown
 from server.web.requests import AnyRequest, is_event_source
@@ -129,7 +131,8 @@ async def _on_not_stored(request: AnyRequest, error: Exception) -> Response:
 
 async def _on_not_durable(request: AnyRequest, error: Exception) -> Response:
     """It has been waited for already, and by the code a client can tell it from a Redis that is away."""
-    _logger.warning("%s %s is not safe: %s", request.method, request.url.path, error)
+    _logger.debug("%s %s is not safe: %s", request.method, request.url.path, error)
+    cast("Safety", request.state["safety"]).met(error, now=asyncio.get_running_loop().time())
     reason = (
         "What was asked for may be stored, but not as durably as it has to be here (REPRISE_DURABILITY): a failover "
         "may still undo it. Ask again, with the same Idempotency-Key if there was one; then it is done once."
