@@ -36,6 +36,7 @@ from server.streams.presence import Presence
 from server.streams.reaper import Reaper
 from server.streams.refusing import NO_TLS
 from server.streams.registry import Registry
+from server.streams.safety import Safety
 from server.streams.tasks import TaskStore
 from server.web.metrics import Metrics
 from server.web.origins import Application
@@ -135,6 +136,7 @@ def _build(settings: ServerSettings) -> _Parts:
         streams=_open_streams(commands, keys, log, settings, lifetimes),
         hub=hub,
         readiness=_readiness(commands, hub, hint=NO_TLS if has_tls(url) else ""),
+        safety=Safety(commands, settings.durability),
         refusals=Refusals(),
         limits=_limits(settings),
         metrics=Metrics(open_streams=lambda: hub.subscribers),
@@ -220,7 +222,7 @@ async def _running(parts: _Parts, durability: Durability) -> AsyncGenerator[None
         "reaper": parts.reaper.run,
         "list of streams": parts.state["streams"].index.run,
         "start": lambda: _start(parts, durability),
-        "outages": lambda: tell_of_outages(parts.commands, parts.state["readiness"]),
+        "outages": lambda: tell_of_outages(parts.commands, parts.state["readiness"], parts.state["safety"]),
     }
     supervised = [asyncio.create_task(_supervise(name, loop), name=name) for name, loop in loops.items()]
     try:

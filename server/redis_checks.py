@@ -16,6 +16,7 @@ from server.streams.connections import AsyncClient, probe_writes
 from server.streams.durability import Durability
 from server.streams.errors import LogUnavailable
 from server.streams.outage import Outage
+from server.streams.safety import Safety
 from server.streams.suitability import examine
 from server.web.readiness import Readiness
 
@@ -72,8 +73,11 @@ async def keep_checking(
                 _log.error("Redis may be another one now, or set up anew. %s", sentence)
 
 
-async def tell_of_outages(commands: AsyncClient, readiness: Readiness) -> None:
-    """Have the log say when Redis stops to take writes and when it takes them again, whether or not somebody writes."""
+async def tell_of_outages(commands: AsyncClient, readiness: Readiness, safety: Safety) -> None:
+    """Have the log say when Redis stops to take writes and when it takes them again, whether or not somebody writes.
+
+    The same of making them as durable as REPRISE_DURABILITY asks for.
+    """
     outage = Outage()
     loop = asyncio.get_running_loop()
     while True:
@@ -82,6 +86,7 @@ async def tell_of_outages(commands: AsyncClient, readiness: Readiness) -> None:
             continue  # `until_usable` speaks of it still
         try:
             await probe_writes(commands)
+            await safety.look(now=loop.time())
         except LogUnavailable as error:
             outage.met(error, now=loop.time())
         else:

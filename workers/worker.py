@@ -250,7 +250,7 @@ class Worker:
                 if self._is_ready and not is_listed:  # Redis was emptied: no task can be created until we are back
                     await self._register()
                 await self._admit(self._intake.unpark())
-                if self._slots.open.is_set() and not self._is_draining and self._may_judge_expired():
+                if self._may_take_over():
                     async with self._looking:
                         taken_over = await self._shared.queue.take_over(self._slots.room(), idle_ms=idle_ms)
                         await self._admit(taken_over)
@@ -260,6 +260,11 @@ class Worker:
             except LogUnavailable:
                 self._contact.lost()
             await asyncio.sleep(pause)
+
+    def _may_take_over(self) -> bool:
+        # Not of a Redis that must not be used as it is set up, any more than new work.
+        is_free = self._slots.open.is_set() and not self._is_draining
+        return self._is_ready and is_free and self._may_judge_expired()
 
     async def _retire_gone(self) -> None:
         try:

@@ -10,5 +10,6 @@ writers) with `writer` (a task's stream), `shared_writer` (any other) and `enlis
 `new_task`, `tasks`, `listing`, `ready` (queues), `registry`, `reaper`, `announcements`, `doorbell` (sharded pub/sub)
 with `watches` and `push`.
 
-What every process begins with: `early_stop`, `settings`, `diagnostics`, `suitability`.
+What every process begins with: `early_stop`, `settings`, `diagnostics`, `suitability`. `safety` says when nothing is as
+durable as asked for.
 """

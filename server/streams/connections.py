@@ -200,16 +200,24 @@ async def execute_packed(client: AsyncClient, commands: Sequence[Command]) -> li
 async def execute_together(client: AsyncClient, *commands: Command) -> list[Any]:
     """Send a command, and what has no key and goes over the very connection behind it, as WAIT has to.
 
-    Replies come as they are on the wire. Raises `LogUnavailable`.
+    Replies come as they are on the wire; where what is behind is refused, its reply is that `LogUnavailable`, for the
+    command has run. Raises `LogUnavailable` if Redis refuses the command, or does not answer.
     """
-    return await _packed(client.execute_together(commands))
+    first, *behind = await _replies(client.execute_together(commands))
+    if isinstance(first, Exception):
+        raise refusal(str(first))
+    return [first, *(refusal(str(each)) if isinstance(each, Exception) else each for each in behind)]
+
+
+async def _replies(answer: Awaitable[list[Any]]) -> list[Any]:
+    try:
+        return await _answer(answer)
+    except (RedisError, OSError, hiredis.HiredisError) as error:
+        raise unavailable(error) from error
 
 
 async def _packed(answer: Awaitable[list[Any]]) -> list[Any]:
-    try:
-        replies = await _answer(answer)
-    except (RedisError, OSError, hiredis.HiredisError) as error:
-        raise unavailable(error) from error
+    replies = await _replies(answer)
     for reply in replies:
         if isinstance(reply, Exception):
             raise refusal(str(reply))

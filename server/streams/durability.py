@@ -15,7 +15,8 @@ Theory of operation
    Therefore a script that finds a writer's batch stored already writes a field of the record once more.
 3. WAIT does not undo anything. What no replica has yet stands in the log and readers have seen it; its writer does not
    count it as stored, keeps it, and waits again. A failover that loses it is repaired as any other loss.
-4. A master that was demoted refuses to wait. Its connection is given up; whoever was under way on it asks anew.
+4. A master that was demoted refuses to wait. Its connection is given up; whoever was under way on it asks anew. One
+   that cannot wait at all (no file, an old version, an ACL) has run what stands before: that is not safe, and stays so.
 5. Whoever asked over HTTP is not held for ever (`WAITS`). Between two of its waits a failover may lose what the first
    try wrote. So each try is a call of its own, made anew, and only the answer of the try that was waited for counts:
 
@@ -40,6 +41,8 @@ WAIT_MS: Final = 1000
 #: Waits before whoever asked over HTTP is told that it is not safe yet: about the patience of a person, and below that
 #: of proxies and clients, who would be told nothing.
 WAITS: Final = 5
+#: The code of a server that refuses to wait because another one has its place: there it can be asked anew.
+_DEMOTED: Final = "READONLY"
 
 
 class Durability(StrEnum):
@@ -88,7 +91,7 @@ async def run_durably(
     is told of each reply, also of those that are not safe; it raises where nothing was written, so that nothing is
     waited for.
 
-    Raises `NotDurable` where that does not come about in time: what was written may be lost in a failover.
+    Raises `NotDurable` where that does not come about in time, or cannot: what was written may be lost in a failover.
     """
     wait = durability.wait
     if wait is None:
@@ -99,9 +102,9 @@ async def run_durably(
         reply = call.parse(raw)
         if heard:
             heard(reply)
-        if durability.is_reached(waited):
+        if _is_safe(waited, durability):
             return reply
-    raise _not_safe(durability)
+    raise _not_safe(durability.missing)
 
 
 async def execute_durably(client: AsyncClient, command: Command, durability: Durability) -> None:
@@ -109,15 +112,24 @@ async def execute_durably(client: AsyncClient, command: Command, durability: Dur
     wait = durability.wait
     for _ in range(WAITS if wait else 0):
         _, waited = await execute_together(client, command, wait or ())
-        if durability.is_reached(waited):
+        if _is_safe(waited, durability):
             return
     if wait is not None:
-        raise _not_safe(durability)
+        raise _not_safe(durability.missing)
     await execute(client, *command)
 
 
-def _not_safe(durability: Durability) -> NotDurable:
-    return NotDurable(f"What was written may be lost still. {durability.missing}")
+def _is_safe(waited: Any, durability: Durability) -> bool:
+    """Whether the wait behind a command that has run was reached. Raises where it cannot be."""
+    if not isinstance(waited, LogUnavailable):
+        return durability.is_reached(waited)
+    if waited.code == _DEMOTED:
+        raise waited
+    raise _not_safe(str(waited))
+
+
+def _not_safe(why: str) -> NotDurable:
+    return NotDurable(f"What was written may be lost still. {why}")
 
 
 async def _run_and_wait(client: AsyncClient, call: Call[Any], wait: Command) -> list[Any]:

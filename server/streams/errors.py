@@ -62,4 +62,7 @@ class NotDurable(LogUnavailable):
     """Redis's: what was sent took effect, but is not as durable as asked for, so a failover may lose it still.
 
     Asking again is safe, as after any `LogUnavailable`; it has been waited for already, so not at once.
+    `task_id` names the task that was created by it, if one was.
     """
+
+    task_id: str | None = None

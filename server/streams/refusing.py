@@ -21,6 +21,8 @@ _WAYS_OUT: Final = {
     "LOADING": "It loads its data; it will answer when it is done.",
     "TRYAGAIN": "What it needs is on its way to another node of the Cluster: try again once that slot has moved.",
     "NOAOF": "REPRISE_DURABILITY=fsync needs its append-only file: set 'appendonly yes'.",
+    "NOWAITAOF": "REPRISE_DURABILITY=fsync needs Redis 7.2 or later, or Valkey: upgrade it, or set "
+    "REPRISE_DURABILITY=fast.",
     "NOPERM": "Its ACL forbids it: grant this user the command, and keys and channels that begin with REPRISE_PREFIX.",
     "NOAUTH": "REPRISE_REDIS_URL has no password, and it wants one.",
     "WRONGPASS": "User and password in REPRISE_REDIS_URL are not what it knows.",
@@ -63,6 +65,7 @@ _KNOWN_TEXTS: Final = (
     (re.compile("max number of clients"), "MAXCLIENTS"),
     (re.compile("WAIT(AOF)? cannot be used with replica"), "READONLY"),
     (re.compile("appendonly is disabled"), "NOAOF"),
+    (re.compile("unknown command .?WAITAOF", re.IGNORECASE), "NOWAITAOF"),
     (re.compile("killed by user"), "BUSY"),
     (re.compile("Client sent AUTH|invalid password|without any password|'auth'|'AUTH'"), "WRONGPASS"),
 )

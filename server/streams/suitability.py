@@ -48,6 +48,16 @@ async def examine(client: AsyncClient, durability: Durability = Durability.FAST)
     return Suitability(_with_names(refusals), _with_names(warnings))
 
 
+async def lacking(client: AsyncClient, durability: Durability) -> tuple[str, ...]:
+    """What of the durability each server behind `client` cannot do. Raises `LogUnavailable`."""
+    found: list[tuple[str, str]] = []
+    for node in await each_node(client):
+        info = cast("dict[str, Any]", await execute(node, "INFO"))
+        if sentence := _about_durability(info, durability, await _appendfsync(node, durability)):
+            found.append((await _name(node), sentence))
+    return _with_names(found)
+
+
 def _with_names(found: Sequence[tuple[str, str]]) -> tuple[str, ...]:
     """Each sentence once, with the servers of which it is true: a Cluster has several, and Sentinel leads anywhere."""
     names: dict[str, list[str]] = {}
@@ -66,8 +76,12 @@ async def _name(node: AsyncClient) -> str:
 async def _examine_node(client: AsyncClient, durability: Durability, *, in_cluster: bool) -> Suitability:
     info = cast("dict[str, Any]", await execute(client, "INFO"))
     save = await _setting(client, "save")
-    appendfsync = await _setting(client, "appendfsync") if durability is Durability.FSYNC else None
+    appendfsync = await _appendfsync(client, durability)
     return judge(info, save=save, durability=durability, appendfsync=appendfsync, in_cluster=in_cluster)
+
+
+async def _appendfsync(client: AsyncClient, durability: Durability) -> str | None:
+    return await _setting(client, "appendfsync") if durability is Durability.FSYNC else None
 
 
 async def _setting(client: AsyncClient, wanted: str) -> str | None:

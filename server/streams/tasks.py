@@ -20,7 +20,7 @@ from server.streams.calls import Call, Created, Ending, Lifetimes, Reply, T
 from server.streams.connections import AsyncClient, cluster_of, execute, execute_many, run
 from server.streams.delayed import postpone, withdraw
 from server.streams.durability import Durability, execute_durably, run_durably
-from server.streams.errors import Conflict, Unknown
+from server.streams.errors import Conflict, NotDurable, Unknown
 from server.streams.event import CANCELLED
 from server.streams.keys import Keys
 from server.streams.listing import Listing, Page
@@ -63,7 +63,8 @@ class TaskStore:
         """Create a task, and queue it if it is to run. The same key and request give the same task again.
 
         With a unique key that a task has which has not ended, it is that task, whatever else was asked for.
-        Raises `Conflict` if the idempotency key came with another request before, or its task was deleted.
+        Raises `Conflict` if the idempotency key came with another request before, or its task was deleted. Where it
+        raises `NotDurable` that names the task, unless it was not created yet.
         """
         task_id = _derived_id(idempotency_key) if idempotency_key else _random_id()
         body = new.hash()
@@ -133,7 +134,11 @@ class TaskStore:
             delay_ms=new.delay_ms,
             not_before_ms=new.not_before_ms,
         )
-        answers = await self._run(lambda: call, _record_of)
+        try:
+            answers = await self._run(lambda: call, _record_of)
+        except NotDurable as error:
+            error.task_id = task_id
+            raise
         record = _record_of(answers[-1])
         if len(answers) > 1:  # what lost the record lost the index entry too
             await self._index(task_id)

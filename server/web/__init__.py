@@ -5,5 +5,5 @@
 `moments` check what comes in, and `requests` says who asks; `event_stream` is the response that lasts, `poll` the one
 that does not, `json_answers` any other; `problems` and `refusals` are the answers when something is wrong or in the
 way, `leaving` and `origins` what every answer has besides. `openapi` tells programs of all this. `state` is what
-endpoints find in `request.state`; `readiness` says whether requests should come here.
+endpoints find in `request.state`; `readiness` says whether requests should come here, `usable` whether they may write.
 """

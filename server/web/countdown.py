@@ -6,6 +6,7 @@ time. The ids name the task's stream, so every reconnect continues that very cou
 
 from __future__ import annotations
 
+import asyncio
 import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
@@ -14,7 +15,7 @@ from starlette.responses import Response
 
 from server.fanout.frames import position_frame
 from server.streams.cursor import format_composite, parse_composite
-from server.streams.errors import InvalidCursor, InvalidInput, LogUnavailable, Unknown
+from server.streams.errors import InvalidCursor, InvalidInput, LogUnavailable, NotDurable, Unknown
 from server.streams.ids import ORIGIN
 from server.streams.names import parse_task_id, task_of_stream, task_stream
 from server.streams.new_task import NewTask
@@ -25,6 +26,7 @@ from server.web.poll import wait_of
 from server.web.problems import Problem, shown
 from server.web.refusals import Busy, refuse
 from server.web.requests import accepts_event_stream
+from server.web.usable import check_usable
 
 if TYPE_CHECKING:
     from server.fanout import Manner, Start
@@ -62,19 +64,30 @@ def _seconds(text: str) -> int:
 
 async def _begin(request: WebRequest, seconds: int, parameters: Start, manner: Manner) -> Response:
     admit(request)
+    check_usable(request)
     task_type = await request.state["registry"].known_type(_TYPE)
     if task_type is None:
         raise Busy("No worker offers 'countdown' yet. Come back when one has started.")
     new = NewTask.of(task_type, {"seconds": seconds}, max_attempts=request.state["limits"].max_attempts)
-    record = await request.state["store"].create(new)
+    try:
+        record = await request.state["store"].create(new)
+    except NotDurable as error:
+        if error.task_id is None:
+            raise
+        request.state["safety"].met(error, now=asyncio.get_running_loop().time())
+        return _come_back(request, error.task_id, "The countdown has started, but a failover may still undo it.")
     stream = task_stream(record.id)
     try:
         subscription = await request.state["hub"].subscribe(stream, parameters, replace(manner, announce_position=True))
     except LogUnavailable:
-        # It has started: without an id to come back with, the reader would start another one.
-        position = position_frame(format_composite(stream, {stream: ORIGIN}))
-        return refuse(request, "The countdown has started, but cannot be read at the moment.", frame=position)
+        return _come_back(request, record.id, "The countdown has started, but cannot be read at the moment.")
     return await answer(request, subscription)
+
+
+def _come_back(request: WebRequest, task_id: str, reason: str) -> Response:
+    """Where it has started: without an id to come back with, the reader would start another one."""
+    stream = task_stream(task_id)
+    return refuse(request, reason, frame=position_frame(format_composite(stream, {stream: ORIGIN})))
 
 
 async def _continue(request: WebRequest, text: str, parameters: Start, manner: Manner) -> Response:

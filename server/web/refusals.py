@@ -7,6 +7,7 @@ Browsers do not back off, so the time they are told grows with the number of tho
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 from collections import deque
@@ -28,6 +29,7 @@ from server.streams.errors import (
     TooLarge,
     Unknown,
 )
+from server.streams.safety import Safety
 from server.web.event_stream import STREAM_HEADERS
 from server.web.problems import Problem, ProblemResponse, response_of, shown
 from server.web.requests import AnyRequest, is_event_source
@@ -52,6 +54,10 @@ _UNDERSTOOD: Final = frozenset({400, 401, 403, 404, 406})
 
 class Busy(Exception):
     """Nobody's: the request is fine, and would be answered a little later or by another replica."""
+
+
+class Unsuitable(Exception):
+    """A person's: this Redis must not be used as it is set up, so nothing was sent to it. The message says why."""
 
 
 class Refusals:
@@ -101,6 +107,11 @@ async def _on_busy(request: AnyRequest, error: Exception) -> Response:
     return busy_response(request, str(error))
 
 
+async def _on_unsuitable(request: AnyRequest, error: Exception) -> Response:
+    reason = f"This server's Redis cannot be used: {error} Nothing of this request is stored."
+    return busy_response(request, reason, code="not_stored")
+
+
 async def _on_unavailable(request: AnyRequest, error: Exception) -> Response:
     _logger.debug("%s %s was refused: %s", request.method, request.url.path, error)
     code = cast("LogUnavailable", error).code
@@ -120,7 +131,8 @@ async def _on_not_stored(request: AnyRequest, error: Exception) -> Response:
 
 async def _on_not_durable(request: AnyRequest, error: Exception) -> Response:
     """It has been waited for already, and by the code a client can tell it from a Redis that is away."""
-    _logger.warning("%s %s is not safe: %s", request.method, request.url.path, error)
+    _logger.debug("%s %s is not safe: %s", request.method, request.url.path, error)
+    cast("Safety", request.state["safety"]).met(error, now=asyncio.get_running_loop().time())
     reason = (
         "What was asked for may be stored, but not as durably as it has to be here (REPRISE_DURABILITY): a failover "
         "may still undo it. Ask again, with the same Idempotency-Key if there was one; then it is done once."
@@ -171,6 +183,7 @@ async def _on_unexpected(request: AnyRequest, error: Exception) -> Response:
 EXCEPTION_HANDLERS: Final[dict[Any, _Handler]] = {
     Problem: _on_problem,
     Busy: _on_busy,
+    Unsuitable: _on_unsuitable,
     LogUnavailable: _on_unavailable,
     NotStored: _on_not_stored,
     NotDurable: _on_not_durable,

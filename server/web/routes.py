@@ -20,6 +20,7 @@ from server.web.open_streams.publish import publish
 from server.web.openapi.document import openapi_document
 from server.web.page import Page
 from server.web.state import WebRequest
+from server.web.usable import writing
 
 Endpoint: TypeAlias = Callable[[WebRequest], Awaitable[Response]]
 
@@ -30,22 +31,27 @@ def routes() -> list[BaseRoute]:
     return [
         Route("/tasks/stream", follow.all_task_events, methods=["GET"]),
         Route("/tasks/{id}/events", follow.task_events, methods=["GET"]),
-        _route("/streams/{name}/events", GET=follow.stream_events, POST=publish),
+        _route("/streams/{name}/events", GET=follow.stream_events, POST=writing(publish)),
         Route("/streams/{name}/history", history, methods=["GET"]),
-        Route("/streams/{name}/close", manage.close_stream, methods=["POST"]),
-        _route("/streams/{name}", GET=manage.get_stream, PUT=manage.put_stream, DELETE=manage.delete_stream),
+        Route("/streams/{name}/close", writing(manage.close_stream), methods=["POST"]),
+        _route(
+            "/streams/{name}",
+            GET=manage.get_stream,
+            PUT=writing(manage.put_stream),
+            DELETE=writing(manage.delete_stream),
+        ),
         Route("/streams", manage.list_streams, methods=["GET"]),
         Route("/events", follow.several_events, methods=["GET"]),
         Route("/stream/system", follow.system_events, methods=["GET"]),
         Route("/stream/countdown/{seconds}", countdown, methods=["GET"]),
         Route("/task-types", tasks.task_types, methods=["GET"]),
-        _route("/tasks", GET=tasks.list_tasks, POST=tasks.create_task),
-        _route("/tasks/{id}", GET=tasks.get_task, DELETE=tasks.delete_task),
+        _route("/tasks", GET=tasks.list_tasks, POST=writing(tasks.create_task)),
+        _route("/tasks/{id}", GET=tasks.get_task, DELETE=writing(tasks.delete_task)),
         Route("/tasks/{id}/execute", tasks.execute_task, methods=["POST"]),
-        Route("/tasks/{id}/cancel", tasks.cancel_task, methods=["POST"]),
+        Route("/tasks/{id}/cancel", writing(tasks.cancel_task), methods=["POST"]),
         Route("/dead-letters", dead_letters.list_dead_letters, methods=["GET"]),
-        _route("/dead-letters/{id}", GET=dead_letters.get_dead_letter, DELETE=dead_letters.delete_dead_letter),
-        Route("/dead-letters/{id}/retry", dead_letters.retry_dead_letter, methods=["POST"]),
+        _route("/dead-letters/{id}", GET=dead_letters.get_dead_letter, DELETE=writing(dead_letters.delete_dead_letter)),
+        Route("/dead-letters/{id}/retry", writing(dead_letters.retry_dead_letter), methods=["POST"]),
         Route("/health/live", health.live, methods=["GET"]),
         Route("/health/ready", health.ready, methods=["GET"]),
         Route("/metrics", metrics, methods=["GET"]),

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from server.streams.log import Log
     from server.streams.open_streams import OpenStreams
     from server.streams.registry import Registry
+    from server.streams.safety import Safety
     from server.streams.tasks import TaskStore
     from server.web.metrics import Metrics
     from server.web.readiness import Readiness
@@ -43,6 +44,7 @@ class State(TypedDict):
     streams: OpenStreams
     hub: Hub
     readiness: Readiness
+    safety: Safety
     refusals: Refusals
     limits: Limits
     metrics: Metrics

@@ -21,6 +21,7 @@ from server.web.paging import cursor_of, limit_of
 from server.web.problems import FieldError, Problem, invalid, shown
 from server.web.refusals import refuse
 from server.web.requests import accepts_event_stream
+from server.web.usable import check_usable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -115,6 +116,7 @@ async def execute_task(request: WebRequest) -> Response:
         # A reader that has been here before only wants to go on: whatever it started may have ended meanwhile.
         await request.state["store"].get(task_id)
         return await open_stream(request, task_stream(task_id), start, manner)
+    check_usable(request)
     await request.state["store"].get(task_id)
     admit(request)
     await request.state["store"].start(task_id, rerun_of=rerun_of)

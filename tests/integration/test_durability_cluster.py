@@ -17,6 +17,7 @@ from server.streams.keys import Keys
 from server.streams.lanes import open_lane
 from server.streams.log import Log
 from server.streams.new_task import NewTask
+from server.streams.safety import Safety
 from server.streams.shared_writer import SharedWriter
 from server.streams.suitability import examine
 from server.streams.tasks import TaskStore
@@ -148,3 +149,27 @@ async def test_a_node_without_a_replica_is_refused_by_its_name(cluster: Cluster,
 
     (sentence,) = await wait_until(refusals, description="it is noticed", timeout=20)
     assert sentence.startswith(f"{alone.address}: REPRISE_DURABILITY is 'replicated', and no replica is connected")
+
+
+async def test_a_node_that_loses_its_replica_is_named_once_and_it_is_over_when_each_node_has_one_that_keeps_up(
+    cluster: Cluster, client: AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="server.streams.safety")
+    safety = Safety(client, Durability.REPLICATED)
+    await safety.look(now=0)
+    assert caplog.messages == []
+    master = cluster.masters[0]
+    replica = replica_of(cluster, master)
+    replica.kill()
+
+    async def is_said(count: int) -> bool:
+        await safety.look(now=5)
+        return len(caplog.messages) >= count
+
+    await wait_until(lambda: is_said(1), description="the loss is said")
+    await safety.look(now=6)
+    (beginning,) = caplog.messages
+    assert f"{master.address}: REPRISE_DURABILITY is 'replicated', and no replica is connected" in beginning
+    replica.start()
+    await wait_until(lambda: is_said(2), description="the end is said")
+    assert caplog.messages[1:] == ["What is written is as durable again as it has to be; for 0.0 s it was not"]

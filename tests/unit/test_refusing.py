@@ -32,11 +32,12 @@ WAITED_FOR = {
     "": "upstream failure",
     "NODB": "ERR DB index is out of range",
     "NOAOF": "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.",
+    "NOWAITAOF": "ERR unknown command 'WAITAOF', with args beginning with: '1' '0' '2000'",
 }
 HOPELESS = {
     "WRONGTYPE": "WRONGTYPE Operation against a key holding the wrong kind of value script: on @user_script:1.",
     "CROSSSLOT": "CROSSSLOT Keys in request don't hash to the same slot",
-    "ERR": "ERR unknown command 'WAITAOF', with args beginning with: '1' '0' '2000'",
+    "ERR": "ERR unknown command 'EVALSHA', with args beginning with: '1' '0' '2000'",
 }
 
 
@@ -69,6 +70,7 @@ def test_what_a_cluster_says_on_its_way_is_waited_for(text: str):
         (WAITED_FOR["NOREPLICAS"], "min-replicas-to-write"),
         (WAITED_FOR["NOPERM"], "grant this user"),
         (WAITED_FOR["NOAOF"], "appendonly yes"),
+        (WAITED_FOR["NOWAITAOF"], "REPRISE_DURABILITY=fsync needs Redis 7.2 or later, or Valkey"),
         (WAITED_FOR["NODB"], "must be below its setting 'databases'"),
         (HOPELESS["WRONGTYPE"], "remove that key"),
         (HOPELESS["ERR"], "name it as redis+sentinel://host:26379/name-of-the-master"),

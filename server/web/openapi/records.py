@@ -89,7 +89,8 @@ _NAMES: Final[dict[str, Schema]] = {
                 "Each member of the body that is wrong.",
             ),
             "code": text(
-                "Of a 503: it has been done, but not as durably as it has to be; or Redis refused it, and it has not.",
+                "Of a 503: it has been done, but not as durably as it has to be; or Redis refused it, or must not be "
+                "used as it is set up, and it has not.",
                 enum=["not_durable", "not_stored"],
             ),
             "reasons": array(text(), "Of a server that is not ready: why."),
