@@ -23,7 +23,7 @@ _WAYS_OUT: Final = {
     "NOAOF": "REPRISE_DURABILITY=fsync needs its append-only file: set 'appendonly yes'.",
     "NOPERM": "Its ACL forbids it: grant this user the command, and keys and channels that begin with REPRISE_PREFIX.",
     "NOAUTH": "REPRISE_REDIS_URL has no password, and it wants one.",
-    "WRONGPASS": "User and password in REPRISE_REDIS_URL are not what it knows.",
+    "WRONGPASS": "User and password in REPRISE_REDIS_URL, or in its password_file, are not what it knows.",
     "WRONGTYPE": "Somebody else wrote to a key of Reprise: remove that key, or take another REPRISE_PREFIX.",
     "CROSSSLOT": "Keys of one call lie in different slots of the cluster: this is a bug of Reprise, please report it.",
     "NODB": "It has no database of that number: the one in REPRISE_REDIS_URL must be below its setting 'databases' "
@@ -124,6 +124,7 @@ _EXPLAINED: Final = {
         "In REPRISE_REDIS_URL write the name that SENTINEL MASTERS shows: "
         "redis+sentinel://host:26379/name-of-the-master."
     ),
+    "the password file .* (cannot be read|is empty)": "Put the password there.",
     "no sentinel of .*unknown command": (
         "REPRISE_REDIS_URL names a Redis where it should name sentinels, which listen at 26379 as a rule; "
         "to do without Sentinel begin it with redis:// (or rediss://)."
@@ -144,7 +145,7 @@ _SILENCES: Final = (
     (re.compile("no sentinel of .*unknown command"), "What {url} names are no sentinels; they may be Redis itself."),
     (re.compile("no sentinel of "), "No sentinel answers."),
     (re.compile("is no master, though a sentinel says so"), "The sentinels name a master that is none: wait for them."),
-    (re.compile("the password file .* cannot be read"), "The password_file of {url} cannot be read."),
+    (re.compile("the password file .* (cannot be read|is empty)"), "The password_file of {url} {0}."),
     (re.compile("CERTIFICATE_VERIFY_FAILED.* mismatch"), "Its certificate is not for the host that {url} names."),
     (
         re.compile("certificate verify failed|CERTIFICATE_VERIFY_FAILED"),

@@ -13,7 +13,7 @@ from server.streams.connections import connect, execute
 from server.streams.errors import LogUnavailable
 from server.streams.suitability import examine
 from tests.e2e.dev_run import environment
-from tests.support.certificates import make_certificates
+from tests.support.certificates import make_certificates, needs_tls
 from tests.support.ports import unused_port
 from tests.support.redis_node import RedisNode
 from tests.support.redis_server import RedisServer
@@ -104,6 +104,7 @@ async def test_a_redis_that_is_silent_where_tls_is_asked_for_is_told_with_the_fo
         await wait_until(lambda: any(told in line for line in caplog.messages), description="the log says so too")
 
 
+@needs_tls
 @pytest.mark.parametrize(
     ("url", "way_out"),
     [
@@ -191,7 +192,7 @@ async def test_readiness_says_that_the_sentinels_refuse_the_password():
 @pytest.mark.parametrize(
     ("given", "reason"),
     [
-        ("username=app&password=hush", "Redis refuses: WRONGPASS. User and password in REPRISE_REDIS_URL are not what"),
+        ("username=app&password=hush", "Redis refuses: WRONGPASS. User and password in REPRISE_REDIS_URL, or in its"),
         ("db=99", "Redis refuses: NODB. It has no database of that number: the one in REPRISE_REDIS_URL must be below"),
     ],
 )
