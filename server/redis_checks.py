@@ -16,6 +16,7 @@ from server.streams.connections import AsyncClient, probe_writes
 from server.streams.durability import Durability
 from server.streams.errors import LogUnavailable
 from server.streams.outage import Outage
+from server.streams.refusing import at_first
 from server.streams.safety import Safety
 from server.streams.suitability import examine
 from server.web.readiness import Readiness
@@ -39,8 +40,9 @@ async def until_usable(commands: AsyncClient, durability: Durability, readiness:
             found = await examine(commands, durability)
         except LogUnavailable as error:
             if failures == 0:
-                hint = "" if error.code else readiness.hint
-                _log.warning("Redis cannot be reached, trying again until it can: %s", f"{error} {hint}".rstrip())
+                _log.warning(
+                    "Redis cannot be reached, trying again until it can: %s", at_first(error, hint=readiness.hint)
+                )
             await asyncio.sleep(_backoff_seconds(failures))
             failures += 1
             continue

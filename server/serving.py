@@ -30,6 +30,7 @@ import uvicorn
 from server.app import create_app
 from server.connection import StreamingConnection
 from server.listening import BACKLOG, address_of, listen
+from server.open_files import RESERVE, OpenFiles, raise_limit
 from server.settings import ServerSettings
 
 _logger = logging.getLogger(__name__)
@@ -51,12 +52,14 @@ def run_server(settings: ServerSettings, *, listeners: list[socket.socket] | Non
 
     `listeners` are sockets that already listen, from a parent that keeps them open while we are restarted.
     """
+    files = OpenFiles(raise_limit(settings.max_connections + RESERVE))
+    files.warn_if_too_few(settings.max_connections)
     sockets = listeners or listen(settings.host, settings.port, stall_seconds=settings.stall_seconds)
     app = create_app(settings)
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http=StreamingConnection,
+        http=_told_of(files),
         ws="none",
         lifespan="on",
         log_config=None,
@@ -71,6 +74,15 @@ def run_server(settings: ServerSettings, *, listeners: list[socket.socket] | Non
     except SystemExit as refused:  # how uvicorn ends when the application does not start; it has said why
         return refused.code if isinstance(refused.code, int) else 1
     return 0
+
+
+def _told_of(files: OpenFiles) -> type[StreamingConnection]:
+    class Connection(StreamingConnection):
+        def connection_made(self, transport: asyncio.Transport) -> None:
+            super().connection_made(transport)
+            files.opened(transport.get_extra_info("socket").fileno())
+
+    return Connection
 
 
 class DrainingServer(uvicorn.Server):

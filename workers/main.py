@@ -20,13 +20,14 @@ import uvloop
 
 from server.streams.announcements import Announcer
 from server.streams.calls import Lifetimes
-from server.streams.connections import connect, connect_sync
+from server.streams.connections import connect, connect_sync, has_tls
 from server.streams.dead_letters import DeadLetters
 from server.streams.doorbell import Doorbells
 from server.streams.keys import Keys
 from server.streams.lanes import open_lane
 from server.streams.log import Log
 from server.streams.ready import ReadyQueue
+from server.streams.refusing import NO_TLS
 from server.streams.registry import Registry
 from server.streams.tasks import TaskStore
 from server.streams.writer import WriterOptions
@@ -146,7 +147,18 @@ def _options(settings: WorkerSettings, name: str, levels: Sequence[Sequence[str]
         lease_seconds=settings.lease_seconds,
         drain_seconds=settings.drain_seconds,
         durability=settings.durability,
+        hint=_hint(settings.redis_url.get_secret_value()),
     )
+
+
+def _hint(url: str) -> str:
+    """What a person may not know who starts a worker by hand."""
+    if has_tls(url):
+        return NO_TLS
+    where = "REPRISE_REDIS_URL says where it is"
+    if not url.startswith(("redis://", "unix://")):
+        return f"{where}."
+    return f"{where}; with `reprise dev` running, set it to the URL that it printed."
 
 
 def _levels(queues: Sequence[str], definitions: Mapping[str, TaskDefinition]) -> list[tuple[str, ...]]:

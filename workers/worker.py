@@ -21,6 +21,7 @@ from server.streams.doorbell import Doorbells
 from server.streams.durability import Durability
 from server.streams.errors import LogRefused, LogUnavailable
 from server.streams.ready import QueueEntry
+from server.streams.refusing import at_first
 from server.streams.registry import HEARTBEAT_SECONDS, Registry
 from server.streams.suitability import examine
 from workers.attempt import Attempt, Shared
@@ -33,8 +34,6 @@ _log = logging.getLogger(__name__)
 
 #: How long one fetch waits for work; a shutdown waits for it to return, because breaking it off could lose an entry.
 BLOCK_MS: Final = 500
-#: What a person may not know who starts a worker by hand.
-_WHERE: Final = " REPRISE_REDIS_URL says where it is; with `reprise dev` running, set it to the URL that it printed."
 #: Between two looks at a Redis that answers but cannot be used: somebody may be changing its settings.
 _UNSUITABLE_SECONDS: Final = 5.0
 #: After the drain's deadline, for stopping functions and handing their tasks back.
@@ -61,6 +60,8 @@ class WorkerOptions:
     lease_seconds: float
     drain_seconds: float
     durability: Durability = Durability.FAST
+    #: What to say of a Redis that has never answered.
+    hint: str = ""
 
 
 class Worker:
@@ -138,8 +139,8 @@ class Worker:
             except LogUnavailable as error:
                 failures += 1
                 if failures == 1:
-                    is_nowhere = not error.code and not self._is_ready
-                    _log.warning("The worker waits for Redis: %s%s", error, _WHERE if is_nowhere else "")
+                    told = str(error) if self._is_ready else at_first(error, hint=self._options.hint)
+                    _log.warning("The worker waits for Redis: %s", told)
                 await self._pause(backoff_seconds(failures))
 
     async def _become_ready(self) -> bool:

@@ -17,6 +17,7 @@ import httpx
 
 from server.cli.decoding import Received
 from server.cli.follow import TERMINAL, NoMore, follow
+from server.cli.notes import Notes
 from server.cli.plain import plain, plain_json
 from server.cli.screen import Screen, parsed
 from server.cli.sending import Sender, Unanswered
@@ -134,9 +135,10 @@ def outcome(ending: Received) -> int:
 
 def _start(http: httpx.Client, body: dict[str, Any]) -> dict[str, Any]:
     """POST the task; the same key on every try, so that a lost answer does not start it twice."""
-    sender = Sender(http, patience_seconds=_START_SECONDS, waiting=lambda _reason: None)
     try:
-        response = sender.post("tasks", headers={"idempotency-key": uuid.uuid4().hex}, json=body)
+        with Notes() as notes:
+            sender = Sender(http, patience_seconds=_START_SECONDS, waiting=notes.wait)
+            response = sender.post("tasks", headers={"idempotency-key": uuid.uuid4().hex}, json=body)
     except Unanswered as error:
         reason = str(error).rstrip(".")
         raise NotStarted(f"The task could not be started in {_START_SECONDS:.0f} seconds. {reason}.") from None

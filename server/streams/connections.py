@@ -17,7 +17,7 @@ from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseE
 
 from server.streams.calls import Call, T
 from server.streams.errors import LogUnavailable
-from server.streams.refusing import is_refused, refusal
+from server.streams.refusing import is_refused, refusal, silence
 from server.streams.topology.address import Kind, parse_address
 from server.streams.topology.cluster import ClusterClient
 from server.streams.topology.cluster_sync import SyncClusterClient
@@ -287,7 +287,7 @@ def unavailable(error: Exception) -> LogUnavailable:
     code: str | None = getattr(error, "status_code", None)
     if isinstance(error, ResponseError) or code is not None or is_refused(text):
         return refusal(text, code=code)
-    return LogUnavailable(f"Redis did not answer: {text}")
+    return silence(text)
 
 
 async def _answer(answer: Awaitable[T]) -> T:

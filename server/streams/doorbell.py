@@ -67,6 +67,8 @@ class Doorbells:
         #: In a Cluster: every channel that is watched, by whom and at which ear, if there is one.
         self._watched: dict[str, tuple[Listener, Ear | None]] = {}
         self._moved: set[str] = set()
+        #: Nodes whose ear was missed when their slots went to others, until those are heard.
+        self._missed: set[Host] = set()
         self._wake = asyncio.Event()
 
     @property
@@ -154,6 +156,7 @@ class Doorbells:
                     is_away = True
                 await self._keep_ears(cluster, running)
                 self._move()
+                self._tell_of_successors()
                 await self._pause()
         finally:
             self._ears.clear()
@@ -163,7 +166,8 @@ class Doorbells:
         """One ear that runs for each node with slots."""
         masters = cluster.slots.masters
         for host in set(running) - masters:
-            del self._ears[host]
+            if self._ears.pop(host).is_missed:
+                self._missed.add(host)
             await cancel_all([running.pop(host)])
         for host in sorted(masters - set(running)):
             ear = Ear(
@@ -176,6 +180,13 @@ class Doorbells:
         for task in running.values():
             if task.done():  # a bug: the supervisor of this loop logs it and begins again
                 task.result()
+
+    def _tell_of_successors(self) -> None:
+        """End what the log was told of a node that never came back."""
+        if self._missed and self.is_connected:
+            for host in sorted(self._missed):
+                _log.info("Other nodes of the Cluster tell of new events now, in the place of %s", host)
+            self._missed.clear()
 
     def _move(self) -> None:
         """Have every channel listened to by the ear at its slot's owner."""

@@ -71,6 +71,11 @@ class Ear:
         return monotonic() - self._connected_at if self._connected_at is not None else 0.0
 
     @property
+    def is_missed(self) -> bool:
+        """Whether the log was told that the connection is down, and not yet that it is up again."""
+        return self._failures > 0
+
+    @property
     def watched(self) -> int:
         """How many channels are listened to."""
         return len(self._watches)

@@ -25,7 +25,7 @@ _WAYS_OUT: Final = {
     "REPRISE_DURABILITY=fast.",
     "NOPERM": "Its ACL forbids it: grant this user the command, and keys and channels that begin with REPRISE_PREFIX.",
     "NOAUTH": "REPRISE_REDIS_URL has no password, and it wants one.",
-    "WRONGPASS": "User and password in REPRISE_REDIS_URL are not what it knows.",
+    "WRONGPASS": "User and password in REPRISE_REDIS_URL, or in its password_file, are not what it knows.",
     "WRONGTYPE": "Somebody else wrote to a key of Reprise: remove that key, or take another REPRISE_PREFIX.",
     "CROSSSLOT": "Keys of one call lie in different slots of the cluster: this is a bug of Reprise, please report it.",
     "NODB": "It has no database of that number: the one in REPRISE_REDIS_URL must be below its setting 'databases' "
@@ -109,6 +109,30 @@ def _without_script(text: str) -> str:
 #: Of who gave no answer at all, and what may be the reason if we speak TLS: others say nothing to that.
 SILENT: Final = "Redis does not answer."
 NO_TLS: Final = "If it speaks no TLS, which REPRISE_REDIS_URL asks for, begin that with redis://."
+#: And if we speak none: whoever expects it hangs up on us.
+_TLS: Final = "If it speaks TLS, begin REPRISE_REDIS_URL with rediss://."
+_HUNG_UP: Final = re.compile("closed by server|closed the connection|reset by peer|Connection lost")
+#: What helps against a silence whose reason is known. The first that fits.
+_EXPLAINED: Final = {
+    "CERTIFICATE_VERIFY_FAILED.* mismatch": (
+        "Name it in REPRISE_REDIS_URL as its certificate does, or give it a certificate with that name."
+    ),
+    "CERTIFICATE_VERIFY_FAILED.*(has expired|not yet valid)": "Give it a certificate that is valid today.",
+    "CERTIFICATE_VERIFY_FAILED": (
+        "Nobody whom this machine trusts has signed its certificate: name who has with ssl_ca_certs= in "
+        "REPRISE_REDIS_URL."
+    ),
+    "WRONG_VERSION_NUMBER|wrong version number": "It speaks no TLS: begin REPRISE_REDIS_URL with redis://.",
+    "named the master '.*No such master": (
+        "In REPRISE_REDIS_URL write the name that SENTINEL MASTERS shows: "
+        "redis+sentinel://host:26379/name-of-the-master."
+    ),
+    "the password file .* (cannot be read|is empty)": "Put the password there.",
+    "no sentinel of .*unknown command": (
+        "REPRISE_REDIS_URL names a Redis where it should name sentinels, which listen at 26379 as a rule; "
+        "to do without Sentinel begin it with redis:// (or rediss://)."
+    ),
+}
 #: Of who did not answer: what a person outside may know of why, without a host, a user or a file.
 _SILENCES: Final = (
     (
@@ -124,7 +148,8 @@ _SILENCES: Final = (
     (re.compile("no sentinel of .*unknown command"), "What {url} names are no sentinels; they may be Redis itself."),
     (re.compile("no sentinel of "), "No sentinel answers."),
     (re.compile("is no master, though a sentinel says so"), "The sentinels name a master that is none: wait for them."),
-    (re.compile("the password file .* cannot be read"), "The password_file of {url} cannot be read."),
+    (re.compile("the password file .* (cannot be read|is empty)"), "The password_file of {url} {0}."),
+    (re.compile("CERTIFICATE_VERIFY_FAILED.* mismatch"), "Its certificate is not for the host that {url} names."),
     (
         re.compile("certificate verify failed|CERTIFICATE_VERIFY_FAILED"),
         "Its certificate is not trusted (ssl_ca_certs).",
@@ -132,6 +157,20 @@ _SILENCES: Final = (
     (re.compile("wrong version number|WRONG_VERSION_NUMBER|record layer"), "It speaks no TLS, and {url} asks for it."),
     (re.compile("Name or service not known|[Nn]ame resolution|No address asso"), "The host in {url} is not known."),
 )
+
+
+def silence(text: str) -> LogUnavailable:
+    """The error to raise for a Redis that gave no answer, with what is known of why."""
+    way_out = next((sentence for words, sentence in _EXPLAINED.items() if re.search(words, text)), "")
+    said = f"Redis did not answer: {text.rstrip('.')}. {way_out}".rstrip()
+    return LogUnavailable(said, is_explained=bool(way_out))
+
+
+def at_first(error: LogUnavailable, *, hint: str = "") -> str:
+    """What is said of a Redis that has never answered: with the hint, unless the reason is known."""
+    if error.code or error.is_explained:
+        return str(error)
+    return f"{error} {_TLS if hint != NO_TLS and _HUNG_UP.search(str(error)) else hint}".rstrip()
 
 
 def plainly(error: LogUnavailable) -> str:

@@ -78,6 +78,7 @@ class CoreSettings(BaseSettings):
         # Names that are no fields are judged by `load_settings`, which knows the other process's names too.
         dotenv_filtering="only_existing",
         extra="forbid",
+        allow_inf_nan=False,
         frozen=True,
         hide_input_in_errors=True,
         validate_default=False,

@@ -162,7 +162,7 @@ class Watches:
                 if self._line and self._line[0] == (channel, None):
                     self._line.popleft()
                 elif channel == self._home or not self._is_moved(channel):
-                    raise ConnectionAbortedError(f"Redis ended the subscription of {channel!r} by itself.")
+                    raise ConnectionAbortedError(f"Redis ended the subscription of {_named(channel)} by itself.")
             case Exception() if self._line:
                 self._refuse(*self._line.popleft(), reason=str(reply))
             case list():
@@ -184,7 +184,7 @@ class Watches:
     def _confirm(self, channel: bytes) -> bool:
         asked, watch = self._line.popleft() if self._line else (None, None)
         if asked != channel or watch is None:
-            raise ConnectionAbortedError(f"Redis subscribed {channel!r}, which was not asked for.")
+            raise ConnectionAbortedError(f"Redis subscribed {_named(channel)}, which was not asked for.")
         watch.is_confirmed = True
         self._refused.discard(channel)
         watch.settle()
@@ -216,6 +216,10 @@ class Watches:
             _log.warning("Redis refuses to tell of new events on %r, which come late: %s", channel.decode(), reason)
         self._refused.add(channel)
         watch.settle()
+
+
+def _named(channel: bytes) -> str:
+    return repr(channel.decode(errors="replace"))
 
 
 def _ignore(payload: bytes) -> None:

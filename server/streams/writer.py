@@ -2,7 +2,8 @@
 
 How it waits, and shares a lane with others, is `LaneWriter`'s. What replies mean is decided by `Outbox`; a `Fenced`
 writer never writes again. One that Redis lets wait for too long goes on trying, and says so: what it holds may be
-stored yet, and the end of the attempt behind it. Knows nothing of how the task is run.
+stored yet, and the end of the attempt behind it. Of an ended task only what cannot have expired yet counts as lost.
+Knows nothing of how the task is run.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Self
 
 from server.streams import calls
-from server.streams.calls import CHECKS_PER_BUDGET, Batch, Call, Lifetimes, Renewal, Reply, WriterCalls
+from server.streams.calls import CHECKS_PER_BUDGET, Batch, Call, Expiry, Lifetimes, Renewal, Reply, WriterCalls
 from server.streams.connections import AsyncClient
 from server.streams.errors import Fenced, LogRefused, LogUnavailable
 from server.streams.event import ATTEMPT, CHECKPOINT, Draft
@@ -103,6 +104,9 @@ class StreamWriter(LaneWriter):
         self._changes = self._sent_changes = self._stored_changes = 0
         self._is_probe_due = False
         self._is_repair_due = False
+        #: Known once the end was asked for; and whether the log is past it, so that only the record can have been lost.
+        self._expiry: Expiry | None = None
+        self._is_log_over = False
         self._refreshed_at = boot_seconds()
         #: What was stored since the log was last measured, and whether it ever was by this attempt.
         self._unmeasured_bytes = 0
@@ -267,6 +271,9 @@ class StreamWriter(LaneWriter):
         self._sent_values = self._fields_for(batch) if self._changed else {}
         is_all = len(self._sent_values) == len(self._changed)
         self._sent_changes = self._changes if is_all else self._stored_changes
+        if batch.is_terminal and self._expiry is None:  # a try whose reply was lost may have been the one
+            is_dead = "dead" in self._sent_values
+            self._expiry = self._options.lifetimes.expiry(asked_at=boot_seconds(), is_dead=is_dead)
         self._take = self._appended
         before = batch.first_sequence - 1
         trims = (before + len(batch.drafts)) // _EVENTS_PER_TRIM > before // _EVENTS_PER_TRIM
@@ -306,7 +313,7 @@ class StreamWriter(LaneWriter):
                 if self._sent_values:
                     self._note_values(self._sent_values)
         elif conclusion is Conclusion.REPAIR:
-            self._is_repair_due = True
+            self._suspect_loss()
         else:
             self.fence(
                 f"The log of task {self._task_id} answered {reply.outcome!r} at {reply.id}: another run owns it."
@@ -318,22 +325,39 @@ class StreamWriter(LaneWriter):
         self._stored_changes = self._sent_changes
         self._changed = {name: value for name, value in self._changed.items() if stored.get(name) != value}
 
+    def _suspect_loss(self) -> None:
+        """Log or record is missing: lost, unless the end is stored and what is missing may have expired since."""
+        expiry = self._expiry if self._outbox.is_closed and not self._outbox.unsent else None
+        now = boot_seconds()  # later than when Redis looked: what is there past its time is no harm
+        self._is_log_over = expiry is not None and now >= expiry.log_at
+        self._is_repair_due = expiry is None or now < expiry.record_at
+        self._is_probe_due = self._is_probe_due and self._is_repair_due
+
     def _repair(self) -> Call[Reply]:
-        batch = self._outbox.repair_batch()
-        _log.warning("Redis lost data of task %s; writing %d events back", self._task_id, len(batch.drafts))
         self._take = self._repaired
+        values = self._values
+        if self._is_log_over:
+            batch = Batch(self._outbox.generation, self._outbox.stored.sequence + 1, (), is_terminal=True)
+            values = {**values, "last_id": str(self._outbox.stored)}
+        else:
+            batch = self._outbox.repair_batch()
+            _log.warning("Redis lost data of task %s; writing %d events back", self._task_id, len(batch.drafts))
         return self._calls.repair(
             batch,
-            values=self._values,
+            values=values,
             highest=self._outbox.last_id.sequence,
             max_events=self._options.max_events,
         )
 
     def _repaired(self, reply: Reply) -> None:
         self._is_repair_due = False
-        if reply.outcome != "stored":
+        if self._is_log_over:  # the record is there now; where it was there before, all is as it should be
+            self._is_probe_due = False
+            if reply.outcome == "stored":
+                _log.warning("Redis lost the record of task %s; it was written back", self._task_id)
+        elif reply.outcome != "stored":
             self.fence(f"Task {self._task_id} lost data in Redis, and another run or its end is recorded there.")
-        elif self.on_repair:
+        if reply.outcome == "stored" and self.on_repair:
             self.on_repair()
         self._wake_all()
 

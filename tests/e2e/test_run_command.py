@@ -62,8 +62,9 @@ async def test_a_lost_answer_is_asked_for_again_under_the_same_key(tmp_path: Pat
         answer("202 Accepted", TASK),
         STREAM_HEAD + frame("1-1", "complete", {"result": None}),
     ) as (script, url):
-        code, _, _ = await reprise(tmp_path, "run", "demo", "--input", '{"a": 2}', "--url", url)
+        code, _, errors = await reprise(tmp_path, "run", "demo", "--input", '{"a": 2}', "--url", url)
     assert code == 0
+    assert errors.count("reprise: The server refuses (503): Busy; trying again\n") == 1
     keys = {line for text in script.asked for line in text.splitlines() if line.startswith("idempotency-key")}
     assert len(keys) == 1
     assert [text.count('{"type":"demo","input":{"a":2}}') for text in script.asked[:3]] == [1, 1, 1]

@@ -134,8 +134,8 @@ ODD = {
     b"!what?\r\n": "what is not its protocol",
     b"+OK\r\n": "was not asked for",
     b"-ERR odd\r\n": "was not asked for",
-    b">3\r\n$12\r\nsunsubscribe\r\n$1\r\na\r\n:0\r\n": "ended the subscription of b'a' by itself",
-    b">3\r\n$10\r\nssubscribe\r\n$1\r\nb\r\n:3\r\n": "subscribed b'b', which was not asked for",
+    b">3\r\n$12\r\nsunsubscribe\r\n$1\r\na\r\n:0\r\n": "ended the subscription of 'a' by itself",
+    b">3\r\n$10\r\nssubscribe\r\n$1\r\nb\r\n:3\r\n": "subscribed 'b', which was not asked for",
 }
 
 

@@ -143,8 +143,9 @@ async def test_a_channel_is_heard_wherever_its_slot_goes(cluster: Cluster, clien
 
 @pytest.mark.parametrize("way", ["killed", "frozen"])
 async def test_whatever_becomes_of_a_node_commands_and_rings_go_to_its_successor(
-    cluster: Cluster, client: AsyncClient, way: str
+    cluster: Cluster, client: AsyncClient, way: str, caplog: pytest.LogCaptureFixture
 ):
+    caplog.set_level("INFO", logger="server.streams.doorbell")
     threads = connect_sync(cluster.url, name="threads")
     async with listening(cluster.url) as ear:
         await ear.bells.watch("key3", ear.rung.append)
@@ -166,6 +167,9 @@ async def test_whatever_becomes_of_a_node_commands_and_rings_go_to_its_successor
         await wait_until(all_is_well, description="commands of all slots are answered", timeout=90)
         await until_it_rings(client, "key3", "after", ear)
         await wait_until(lambda: ear.bells.is_connected, description="the doorbell is whole again", timeout=90)
+        if way == "killed":
+            over = f"Other nodes of the Cluster tell of new events now, in the place of {before.address}"
+            await wait_until(lambda: caplog.messages.count(over) == 1, description="the log says that it is over")
         if way == "frozen":
             before.resume()
     threads.close()

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from pathlib import Path
-from shutil import which
 from typing import Any
 
 import pytest
@@ -16,7 +15,7 @@ from server.streams.connections import AsyncClient, SyncClient, connect, connect
 from server.streams.errors import LogUnavailable
 from server.streams.keys import Keys
 from server.streams.topology.slots import slot_of
-from tests.support.certificates import Certificates, make_certificates
+from tests.support.certificates import Certificates, make_certificates, needs_tls
 from tests.support.cluster import Cluster, clustered
 from tests.support.ears import listening, rings
 from tests.support.event_reader import data_of, reading
@@ -58,9 +57,6 @@ WATCHING = (
     "+script|kill",
 )
 FOLLOWING = ("+psync", "+replconf", "+ping")
-needs_tls = pytest.mark.skipif(
-    not (which("redis-server") and which("openssl")), reason="redis-server or openssl is not installed on this machine"
-)
 
 
 @pytest.fixture
@@ -129,6 +125,9 @@ async def test_a_wrong_password_and_a_missing_file_are_told_and_mended_by_the_fi
         await execute(client, "PING")
     password.unlink()
     with pytest.raises(LogUnavailable, match=f"the password file '{password}' cannot be read"):
+        await execute(client, "PING")
+    password.write_text("")
+    with pytest.raises(LogUnavailable, match=rf"the password file '{password}' is empty. Put the password there."):
         await execute(client, "PING")
     password.write_text("first")
     assert await execute(client, "PING")

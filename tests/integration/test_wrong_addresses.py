@@ -13,10 +13,13 @@ from server.streams.connections import connect, execute
 from server.streams.errors import LogUnavailable
 from server.streams.suitability import examine
 from tests.e2e.dev_run import environment
+from tests.support.certificates import make_certificates, needs_tls
+from tests.support.ports import unused_port
 from tests.support.redis_node import RedisNode
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
 from tests.support.web import Web, serving
+from tests.support.working import WorkerProcess
 
 
 @pytest.fixture
@@ -101,6 +104,51 @@ async def test_a_redis_that_is_silent_where_tls_is_asked_for_is_told_with_the_fo
         await wait_until(lambda: any(told in line for line in caplog.messages), description="the log says so too")
 
 
+@needs_tls
+@pytest.mark.parametrize(
+    ("url", "way_out"),
+    [
+        ("rediss://127.0.0.1:{port}", "name who has with ssl_ca_certs= in REPRISE_REDIS_URL."),
+        ("rediss://localhost:{port}?ssl_ca_certs={authority}", "Name it in REPRISE_REDIS_URL as its certificate does"),
+        ("redis://127.0.0.1:{port}", "If it speaks TLS, begin REPRISE_REDIS_URL with rediss://."),
+    ],
+)
+async def test_a_redis_that_speaks_tls_is_told_with_what_the_url_lacks(
+    url: str, way_out: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    certificates = make_certificates(tmp_path)
+    node = RedisNode(tls=certificates)
+    node.start()
+    try:
+        async with serving(url.format(port=node.port, authority=certificates.authority)):
+            told = "Redis cannot be reached"
+            await wait_until(lambda: any(told in line for line in caplog.messages), description="the log tells")
+        (line,) = [line for line in caplog.messages if told in line]
+        assert way_out in line
+        assert "speaks no TLS" not in line
+    finally:
+        node.close()
+
+
+async def test_a_worker_says_what_to_mend_where_its_url_names_a_wrong_master_or_no_sentinel(
+    sentinel: RedisNode, plain_node: RedisNode
+):
+    for address, way_out in [
+        (sentinel.address, "No such master with that name. In REPRISE_REDIS_URL write the name that"),
+        (plain_node.address, "REPRISE_REDIS_URL names a Redis where it should name sentinels"),
+    ]:
+        with WorkerProcess(f"redis+sentinel://{address}/wrong") as worker:
+            await worker.says("The worker waits for Redis: ")
+            assert worker.has_said(way_out)
+            assert not worker.has_said("says where it is")
+
+
+async def test_a_worker_that_finds_nobody_says_which_setting_leads_there():
+    with WorkerProcess(f"redis://127.0.0.1:{unused_port()}") as worker:
+        await worker.says("The worker waits for Redis: ")
+        assert worker.has_said(". REPRISE_REDIS_URL says where it is; with `reprise dev` running, set it to the URL")
+
+
 async def test_a_sentinel_in_the_place_of_redis_is_told_with_the_form_that_it_needs(sentinel: RedisNode):
     client = connect(f"redis://{sentinel.address}", name="test")
     (sentence,) = (await examine(client)).refusals
@@ -144,7 +192,7 @@ async def test_readiness_says_that_the_sentinels_refuse_the_password():
 @pytest.mark.parametrize(
     ("given", "reason"),
     [
-        ("username=app&password=hush", "Redis refuses: WRONGPASS. User and password in REPRISE_REDIS_URL are not what"),
+        ("username=app&password=hush", "Redis refuses: WRONGPASS. User and password in REPRISE_REDIS_URL, or in its"),
         ("db=99", "Redis refuses: NODB. It has no database of that number: the one in REPRISE_REDIS_URL must be below"),
     ],
 )

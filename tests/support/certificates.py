@@ -5,6 +5,13 @@ from __future__ import annotations
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import which
+
+import pytest
+
+needs_tls = pytest.mark.skipif(
+    not (which("redis-server") and which("openssl")), reason="redis-server or openssl is not installed on this machine"
+)
 
 _NEW_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
 

@@ -247,6 +247,7 @@ class Hand:
         max_events: int = 0,
         max_bytes: int = 0,
         lane: Lane | Lanes | None = None,
+        lifetimes: Lifetimes = LIFETIMES,
     ) -> StreamWriter:
         return StreamWriter(
             self.client,
@@ -254,6 +255,6 @@ class Hand:
             record,
             nonce=nonce,
             lease=lease or Lease(LEASE_MS / 1000, asked_at=boot_seconds()),
-            options=WriterOptions(LIFETIMES, max_events, LEASE_MS, max_bytes=max_bytes),
+            options=WriterOptions(lifetimes, max_events, LEASE_MS, max_bytes=max_bytes),
             lane=lane,
         )

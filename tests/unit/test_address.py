@@ -89,7 +89,11 @@ def test_a_password_file_is_for_every_node():
         ("unix:///s?ssl_certfile=/c", "X has an option 'ssl_certfile', which is of TLS"),
         ("rediss://a?ssl_cert_reqs=maybe", "X has an option 'ssl_cert_reqs' that is none of required, optional, none."),
         ("rediss://a?ssl_check_hostname=maybe", "X has an option 'ssl_check_hostname' that is none of true, false"),
-        ("rediss://a?ssl_min_version=TLSv1_3", "X has an option 'ssl_min_version' that is no number"),
+        (
+            "rediss://a?ssl_min_version=TLSv1_3",
+            "X has an option 'ssl_min_version' that is no number of a version of TLS. Write 772 for TLS 1.3, 771 for",
+        ),
+        ("rediss://a?ssl_min_version=13", "X has an option 'ssl_min_version' that is no number of a version of TLS."),
         ("redis://u:hush@a?passwordfile=/f", "X has an option 'passwordfile' that Reprise does not take; did you mean"),
         ("rediss://a?ssl_ca_cert=/f", "X has an option 'ssl_ca_cert' that Reprise does not take; did you mean ssl_ca_"),
         ("redis://a?timeout=1", "X has an option 'timeout' that Reprise does not take; docs/settings.md lists"),

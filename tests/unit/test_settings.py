@@ -99,6 +99,7 @@ def test_a_name_that_resembles_nothing_points_to_the_list(monkeypatch: pytest.Mo
         ("PORT", "tcp://10.0.0.1:8000"),
         ("LEASE_SECONDS", "nan"),
         ("LEASE_SECONDS", "inf"),
+        ("DRAIN_SECONDS", "nan"),
         ("HEARTBEAT_SECONDS", "0"),
         ("MAX_EVENT_BYTES", "3 apples"),
         ("MAX_ATTEMPTS", "0"),
@@ -116,6 +117,13 @@ def test_an_invalid_value_is_one_sentence_with_its_variable(name: str, value: st
     assert f"REPRISE_{name}" in sentence
     assert repr(value) in sentence
     assert sentence.endswith(".")
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+def test_a_number_that_is_none_is_called_so(value: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("REPRISE_DRAIN_SECONDS", value)
+    expected = f"REPRISE_DRAIN_SECONDS is '{value}', which does not work: input should be a finite number."
+    assert refusal(ServerSettings) == expected
 
 
 def test_every_invalid_value_has_its_own_sentence(monkeypatch: pytest.MonkeyPatch):
@@ -267,11 +275,11 @@ def test_an_unreadable_file_is_a_sentence(folder: Path):
     assert refusal(ServerSettings).startswith("The file '.env' cannot be read")
 
 
-def test_the_document_lists_every_setting_with_its_default_and_meaning():
-    rows = re.findall(r"^\| `(REPRISE_\w+)` \| (.*?) \| (.*) \|$", DOCUMENTED.read_text(), re.MULTILINE)
+def test_the_document_lists_every_setting_with_its_default_bounds_and_meaning():
+    rows = re.findall(r"^\| `(REPRISE_\w+)` \| (.*?) \| (.*?) \| (.*) \|$", DOCUMENTED.read_text(), re.MULTILINE)
     fields = {**ServerSettings.model_fields, **WorkerSettings.model_fields}
-    expected = {variable(name): (shown(field), field.description) for name, field in fields.items()}
-    assert {name: (default, meaning) for name, default, meaning in rows} == expected
+    expected = {variable(name): (shown(field), bounds(field), field.description) for name, field in fields.items()}
+    assert {name: (default, allowed, meaning) for name, default, allowed, meaning in rows} == expected
     assert len(rows) == len(expected)
 
 
@@ -281,6 +289,12 @@ def shown(field: FieldInfo) -> str:
         default = default.get_secret_value()
     text = ",".join(default) if isinstance(default, tuple) else str(default)  # pyright: ignore[reportUnknownArgumentType]
     return f"`{text}`" if text else ""
+
+
+def bounds(field: FieldInfo) -> str:
+    """From what to what a number may be."""
+    found = {end: getattr(each, end) for each in field.metadata for end in ("ge", "le") if hasattr(each, end)}
+    return f"{found['ge']}–{found['le']}" if found else ""
 
 
 @pytest.mark.parametrize("name", ["", "a b", "-a", "q" * 65, "a/b", "ü"])

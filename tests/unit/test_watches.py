@@ -231,8 +231,8 @@ def test_refusals_are_told_once_and_leave_the_others_alone(caplog: pytest.LogCap
 @pytest.mark.parametrize(
     ("reply", "reason"),
     [
-        ([b"ssubscribe", b"b", 1], "subscribed b'b', which was not asked for"),
-        ([b"sunsubscribe", b"a", 0], "ended the subscription of b'a' by itself"),
+        ([b"ssubscribe", b"b", 1], "subscribed 'b', which was not asked for"),
+        ([b"sunsubscribe", b"a", 0], "ended the subscription of 'a' by itself"),
         (b"OK", "was not asked for: b'OK'"),
         (ReplyError("NOPERM home"), r"refused 'home': NOPERM"),
     ],

@@ -14,7 +14,7 @@ contract. The protocol they follow is docs/protocol.md; each .lua file states it
 """
 
 from server.streams.calls.leases import Claimed, Postponed, Renewal, claim, overdue, release, renew, retry
-from server.streams.calls.lifetimes import CHECKS_PER_BUDGET, Lifetimes
+from server.streams.calls.lifetimes import CHECKS_PER_BUDGET, Expiry, Lifetimes
 from server.streams.calls.publishing import publish
 from server.streams.calls.reading import Snapshot, read
 from server.streams.calls.script import Argument, Call, Reply, Script, T, joined, script
@@ -32,6 +32,7 @@ __all__ = [
     "Configured",
     "Created",
     "Ending",
+    "Expiry",
     "Lifetimes",
     "Postponed",
     "Renewal",

@@ -8,6 +8,16 @@ from typing import Final
 #: While a log grows by its budget of bytes it is measured so often: that walks the log's nodes, a millisecond or three
 #: for ten thousand large entries.
 CHECKS_PER_BUDGET: Final = 16
+#: Redis counts in whole milliseconds, and from the beginning of its turn: a key may expire so much before its time.
+_SLACK_SECONDS: Final = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Expiry:
+    """From when on the keys of an ended task may have expired, by the clock of whoever asked for the end."""
+
+    log_at: float
+    record_at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,3 +40,13 @@ class Lifetimes:
         record_ms = max(int(result_seconds * 1000), 2 * retention_ms)
         dead_ms = max(int(dead_letter_seconds * 1000), record_ms)
         return cls(max(cls().live_ms, retention_ms), retention_ms, record_ms, dead_ms)
+
+    def after_end(self, *, is_dead: bool) -> tuple[int, int]:
+        """How long log and record of a task live after its end, ms."""
+        return self.retention_ms, self.dead_ms if is_dead else self.record_ms
+
+    def expiry(self, *, asked_at: float, is_dead: bool) -> Expiry:
+        """What follows for a task whose end was first asked for at `asked_at`: Redis may have taken it no earlier."""
+        log_ms, record_ms = self.after_end(is_dead=is_dead)
+        since = asked_at - _SLACK_SECONDS
+        return Expiry(since + log_ms / 1000, since + record_ms / 1000)

@@ -78,7 +78,7 @@ class WriterCalls:
         """How long log and record are to live, ms; `values` say whether the task becomes a dead letter."""
         lifetimes = self._lifetimes
         if batch.is_terminal:
-            return lifetimes.retention_ms, lifetimes.dead_ms if "dead" in values else lifetimes.record_ms
+            return lifetimes.after_end(is_dead="dead" in values)
         return lifetimes.live_ms, lifetimes.live_ms
 
 

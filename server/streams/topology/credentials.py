@@ -29,6 +29,8 @@ class PasswordFile(CredentialProvider):
             password = read_password(self._path)
         except (OSError, UnicodeDecodeError) as error:
             raise RedisConnectionError(f"the password file {self._path!r} cannot be read: {error}") from error
+        if not password:  # Redis would call it a wrong one
+            raise RedisConnectionError(f"the password file {self._path!r} is empty")
         return (self._username, password) if self._username else (password,)
 
     async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:

@@ -36,6 +36,8 @@ _WORDS: Final[Mapping[str, tuple[str, ...]]] = {
     "ssl_cert_reqs": ("required", "optional", "none"),
     "ssl_check_hostname": ("true", "false", "yes", "no", "1", "0"),
 }
+#: From 1.0 to 1.3, as TLS itself counts.
+_TLS_VERSIONS: Final = frozenset({"769", "770", "771", "772"})
 _CAPITALS: Final = {("ssl_check_hostname", "True"), ("ssl_check_hostname", "False")}
 _NAME: Final = re.compile(r"[a-z_]{1,40}", re.IGNORECASE)
 
@@ -80,8 +82,9 @@ def _unknown(name: str) -> Fault:
 def _check_value(name: str, value: str) -> None:
     if name == "db" and not value.isdecimal():
         raise Fault("has an option 'db' that is no number of a database")
-    if name == "ssl_min_version" and not value.isdecimal():
-        raise Fault("has an option 'ssl_min_version' that is no number; TLS 1.3 is 772, TLS 1.2 is 771")
+    if name == "ssl_min_version" and value not in _TLS_VERSIONS:
+        way_out = "Write 772 for TLS 1.3, 771 for TLS 1.2"
+        raise Fault("has an option 'ssl_min_version' that is no number of a version of TLS", way_out=way_out)
     if name == "password_file" and not value:
         raise Fault("has an option 'password_file' without the path of a file")
     words = _WORDS.get(name)

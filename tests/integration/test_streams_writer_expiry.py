@@ -1,0 +1,76 @@
+"""What the writer of an ended task takes for a loss, and what for the expiry that it asked for itself."""
+
+from __future__ import annotations
+
+import pytest
+
+from server.streams.calls import Lifetimes
+from server.streams.connections import execute
+from server.streams.event import Draft
+from server.streams.names import task_stream
+from server.streams.records import Status
+from server.streams.writer import StreamWriter
+from tests.support.log_hand import Hand
+from tests.support.waiting import wait_until
+
+SOON_MS, LATER_MS = 50, 3_600_000
+
+
+async def keys_of(hand: Hand) -> tuple[int, int]:
+    """Whether log and record are there."""
+    log, record = hand.keys.log(task_stream("a")), hand.keys.record("a")
+    return await execute(hand.client, "EXISTS", log), await execute(hand.client, "EXISTS", record)
+
+
+async def finish(writer: StreamWriter) -> None:
+    await writer.emit(Draft("t", "1"))
+    await writer.finish(Status.COMPLETED, '{"result":1}')
+
+
+async def test_what_has_expired_after_the_end_is_not_written_back(hand: Hand, caplog: pytest.LogCaptureFixture):
+    lifetimes = Lifetimes(retention_ms=SOON_MS, record_ms=SOON_MS)
+    async with hand.writer(await hand.running(), lifetimes=lifetimes) as writer:
+        await finish(writer)
+
+        async def are_gone() -> bool:
+            return await keys_of(hand) == (0, 0)
+
+        await wait_until(are_gone, description="log and record expire")
+        await writer.verify()
+    assert await keys_of(hand) == (0, 0)
+    assert "lost" not in caplog.text
+
+
+async def test_a_record_that_was_lost_after_its_log_expired_is_written_back_alone(
+    hand: Hand, caplog: pytest.LogCaptureFixture
+):
+    lifetimes = Lifetimes(retention_ms=SOON_MS, record_ms=LATER_MS)
+    async with hand.writer(await hand.running(), lifetimes=lifetimes) as writer:
+        await finish(writer)
+
+        async def log_is_gone() -> bool:
+            return await keys_of(hand) == (0, 1)
+
+        await wait_until(log_is_gone, description="the log expires")
+        await writer.verify()
+        assert "lost" not in caplog.text
+        before = await hand.fields()
+        await hand.lose_record()
+        await writer.verify()
+    assert await keys_of(hand) == (0, 1)
+    assert 0 < await execute(hand.client, "PTTL", hand.keys.record("a")) <= LATER_MS
+    after = await hand.fields()
+    assert {name: after[name] for name in ("status", "end", "last_id")} == {
+        name: before[name] for name in ("status", "end", "last_id")
+    }
+    assert "Redis lost the record of task a; it was written back" in caplog.text
+
+
+async def test_what_is_missing_before_its_time_was_lost(hand: Hand, caplog: pytest.LogCaptureFixture):
+    lifetimes = Lifetimes(retention_ms=LATER_MS, record_ms=LATER_MS)
+    async with hand.writer(await hand.running(), lifetimes=lifetimes) as writer:
+        await finish(writer)
+        await execute(hand.client, "FLUSHALL")
+        await writer.verify()
+    assert await keys_of(hand) == (1, 1)
+    assert "Redis lost data of task a; writing 3 events back" in caplog.text
