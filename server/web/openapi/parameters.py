@@ -103,7 +103,7 @@ _WHAT: Final = (
 _WAIT: Final = in_query(
     "wait",
     "With `Accept: application/json`: how many seconds to wait for something to tell, at most, with up to three "
-    "decimals; 0 if left out.",
+    "decimals; 0 if left out. What is stored is looked through all the same, for some seconds: see `more`.",
     number(minimum=0, maximum=LONGEST_WAIT_SECONDS, multipleOf=0.001),
 )
 
