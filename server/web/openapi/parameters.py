@@ -60,7 +60,9 @@ _CURSOR_IN_QUERY: Final = f"{_CURSOR} For the first connection of a page; the he
 def _cursors(form: str, example: str) -> tuple[Told, ...]:
     schema = text(pattern=f"^({form})?$", examples=[example])
     return (
-        in_header("Last-Event-ID", f"{_CURSOR} Browsers send it when they reconnect. An empty one is none.", schema),
+        in_header(
+            "Last-Event-ID", f"{_CURSOR} Browsers send it when they reconnect. An empty one is none; sent once.", schema
+        ),
         in_query("last_event_id", f"{_CURSOR_IN_QUERY} The last one that is not empty counts.", schema),
         in_query("lastEventId", f"{_CURSOR_IN_QUERY} The same as `last_event_id`.", schema),
     )
