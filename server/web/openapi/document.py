@@ -91,6 +91,7 @@ def _text() -> tuple[bytes, str]:
 async def openapi_document(request: WebRequest) -> Response:
     body, tag = _text()
     headers = {"cache-control": "no-cache", "etag": tag}
-    if tag in request.headers.get("if-none-match", ""):
+    known = request.headers.get("if-none-match", "").strip()
+    if known == "*" or tag in known:
         return Response(status_code=304, headers=headers)
     return Response(body, headers={**headers, "content-type": "application/json"})
