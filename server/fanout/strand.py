@@ -129,7 +129,7 @@ class Strand:
         self._lease = lease_seconds
         self._home = home
         self._reader: Reader
-        #: Whether what was last found behind the cursor reached as far as there was anything.
+        #: Whether what was last found behind the cursor reached as far as there was anything. Not while it looks.
         self._is_at_end = False
         self._is_plain = True
         self._looking: asyncio.Task[Look] | None = None
@@ -182,7 +182,7 @@ class Strand:
         """Whether more may be stored behind the cursor: there is, or nobody has looked yet."""
         if self._first is not None:
             return bool(self._first.verdict.events) or self._first.verdict.state is State.MORE
-        return not self.is_ended and (self._looking is not None or not self._is_at_end)
+        return not self.is_ended and not self._is_at_end
 
     @property
     def look(self) -> asyncio.Task[Look] | None:
@@ -267,7 +267,10 @@ class Strand:
         if block is None or (self.tail.is_behind and not block.frames):
             return None
         self._seen = self.tail.version
-        return self._accept(block)
+        body = self._accept(block)
+        if self.tail.is_behind:
+            self._is_at_end = False
+        return body
 
     def begin_look(self) -> None:
         """Read the log behind the cursor. The subscription is called when that is done, if it takes any time."""
@@ -277,6 +280,7 @@ class Strand:
             self._first = found
             return
         self.wake()
+        self._is_at_end = False
         self._looking = found
         found.add_done_callback(self._looked)
 
