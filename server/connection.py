@@ -170,6 +170,9 @@ class StreamingConnection(HttpToolsProtocol):
         """Whether no response is under way."""
         return self._subscription is None and (self.cycle is None or self.cycle.response_complete)  # pyright: ignore[reportUnnecessaryComparison]
 
+    def _unsupported_upgrade_warning(self) -> None:
+        """Nothing: the request is answered as any other, and no library that uvicorn advises would change that."""
+
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._answering = cycle
         super()._start_asgi_task(cycle, app)

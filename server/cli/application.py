@@ -34,7 +34,7 @@ app.command(
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
 )(processes.worker)
 app.command(name="run")(run_task.run_task)
-app.command(name="publish", epilog=publish.EXAMPLES)(publish.publish_events)
+app.command(name="publish", cls=publish.Publish, epilog=publish.EXAMPLES)(publish.publish_events)
 app.command(name="tail", epilog=tail.EXAMPLES)(tail.tail_streams)
 app.add_typer(dead_letters)
 

@@ -45,6 +45,8 @@ _SETTLE_SECONDS: Final = 2.0
 _LONGEST_KEY: Final = 240
 #: One event at fault may be what these are about.
 _ABOUT_EVENTS: Final = frozenset({400, 413, 422})
+#: Of a value a hundred levels deep nobody reads the place to its end.
+_PLACE_CHARACTERS: Final = 64
 _ENDS: Final = frozenset(".?!")
 _POINTER: Final = re.compile(r"#/(\d{1,4})(?:/(.*))?")
 
@@ -285,7 +287,8 @@ def _at_fault(response: httpx.Response) -> tuple[int | None, str]:
         found = list[tuple[int, str]]()
         for error in cast("list[dict[str, Any]]", response.json()["errors"]):
             if match := _POINTER.fullmatch(error["pointer"]):
-                member = f"{match[2]}: " if match[2] else ""
+                place = match[2] or ""
+                member = f"{place[:_PLACE_CHARACTERS]}{'…' * (len(place) > _PLACE_CHARACTERS)}: " if place else ""
                 found.append((int(match[1]), f"{member}{error['detail']}"))
         if found:
             return min(found, key=lambda each: each[0])

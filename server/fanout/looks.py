@@ -29,6 +29,8 @@ class Look(Framed):
     verdict: Verdict
     #: Whether somebody who asks a moment later may have the same answer.
     is_lasting: bool = False
+    #: Whether nothing was stored behind what it has.
+    is_at_end: bool = False
 
     def reached(self, cursor: EventId) -> EventId:
         """The cursor of a reader that had `cursor` and has taken the events."""

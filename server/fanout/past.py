@@ -91,6 +91,7 @@ class Past:
                 break  # gets a look of its own
             verdict, pages = following, pages + 1
         found = Look(replace(first, state=state, events=events), frames=compaction.frames())
+        found.is_at_end = state is not State.MORE or found.reached(cursor) == snapshot.last_id
         found.is_lasting = self._is_lasting(found.verdict) and forgotten == self._tail.forgotten
         return found
 

@@ -90,6 +90,7 @@ class Strand:
     __slots__ = (
         "_first",
         "_home",
+        "_is_at_end",
         "_is_plain",
         "_is_unsure",
         "_lease",
@@ -128,6 +129,8 @@ class Strand:
         self._lease = lease_seconds
         self._home = home
         self._reader: Reader
+        #: Whether what was last found behind the cursor reached as far as there was anything. Not while it looks.
+        self._is_at_end = False
         self._is_plain = True
         self._looking: asyncio.Task[Look] | None = None
         self._seen = -1
@@ -173,6 +176,18 @@ class Strand:
     def is_losing(self) -> bool:
         """Whether the log lacks what the reader has, and it is not certain yet that it is lost."""
         return self._lost_since is not None
+
+    @property
+    def may_have_more(self) -> bool:
+        """Whether more may be stored behind the cursor: there is, or nobody has looked yet."""
+        if self._first is not None:
+            return bool(self._first.verdict.events) or self._first.verdict.state is State.MORE
+        return not self.is_ended and not self._is_at_end
+
+    @property
+    def look(self) -> asyncio.Task[Look] | None:
+        """The look under way, if one is; when it is done the strand has been served."""
+        return self._looking
 
     @property
     def is_unchanged(self) -> bool:
@@ -252,7 +267,10 @@ class Strand:
         if block is None or (self.tail.is_behind and not block.frames):
             return None
         self._seen = self.tail.version
-        return self._accept(block)
+        body = self._accept(block)
+        if self.tail.is_behind:
+            self._is_at_end = False
+        return body
 
     def begin_look(self) -> None:
         """Read the log behind the cursor. The subscription is called when that is done, if it takes any time."""
@@ -262,6 +280,7 @@ class Strand:
             self._first = found
             return
         self.wake()
+        self._is_at_end = False
         self._looking = found
         found.add_done_callback(self._looked)
 
@@ -297,6 +316,7 @@ class Strand:
         self._is_unsure = False
         if not block.is_whole:
             self._seen = -1  # the window holds more, also where nothing of this is for the reader
+        self._is_at_end = block.is_whole
         self.cursor = block.cursor
         self.is_ended = self.tail.window.is_ended and block.is_whole
         return block.body if self._is_plain else self._for_reader(block)
@@ -318,6 +338,7 @@ class Strand:
             self.cursor = verdict.events[-1].id
         elif verdict.gap and verdict.gap.resumed_at:
             self.cursor = verdict.gap.resumed_at.before()
+        self._is_at_end = look.is_at_end
         if self._past is not None and self._past.is_over(self.cursor, verdict.state):
             self._past = None
         self.is_ended = verdict.state is State.ENDED
@@ -352,6 +373,7 @@ class Strand:
         if verdict.rewind is not None:
             self.cursor = verdict.rewind
             self._lost_since = self._past = None
+            self._is_at_end = False  # nobody has looked there
             told += self.position()
         return told
 

@@ -16,6 +16,7 @@ Theory of operation
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 from collections.abc import AsyncIterator, Sequence
@@ -23,6 +24,7 @@ from time import monotonic
 from typing import Final, Protocol
 
 from server.fanout.frames import HEARTBEAT_COMMENT, HEARTBEAT_EVENT, retry_frame
+from server.fanout.looks import Look
 from server.fanout.outlet import Outlet, Pull
 from server.fanout.start import Manner, Pace
 from server.fanout.strand import Strand
@@ -119,6 +121,16 @@ class Subscription:
     def is_losing(self) -> bool:
         """Whether it may have to tell a loss that is not certain yet."""
         return any(strand.is_losing for strand in self.strands)
+
+    @property
+    def may_have_more(self) -> bool:
+        """Whether more may be stored than the reader was sent: there is, or nobody has looked yet."""
+        return any(strand.may_have_more for strand in self.strands)
+
+    @property
+    def looks(self) -> list[asyncio.Task[Look]]:
+        """The looks under way. When one is done, its strand has been served with what it found."""
+        return [strand.look for strand in self.strands if strand.look is not None]
 
     @property
     def cursor(self) -> str:

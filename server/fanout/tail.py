@@ -251,6 +251,7 @@ class Tail:
         if self.window.top != top or (self.is_behind and self._rings != rings):
             self.wake()  # the ring that should have woken the others may be lost, or is held behind a hole
         look.is_lasting = _is_lasting(verdict, snapshot)
+        look.is_at_end = verdict.state is not State.MORE or look.reached(cursor) == snapshot.last_id
         return look
 
     def _note_life(self, record: StreamRecord, now_ms: int) -> None:

@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect
 
 from server.web.json_text import parse_json
 from server.web.problems import MOST_ERRORS, FieldError, Problem, invalid, pointer_part, shown
-from server.web.requests import AnyRequest
+from server.web.requests import AnyRequest, header_values
 
 T = TypeVar("T")
 
@@ -31,7 +31,8 @@ _CHARSETS: Final = frozenset({"utf-8", "utf8"})
 async def read_object(request: AnyRequest, *, max_bytes: int, known: Collection[str]) -> dict[str, Any]:
     """The JSON object in the body, with `known` members only. No body at all is an empty object.
 
-    Raises `Problem`: 413 above `max_bytes`, 415 for another content type, 400 for what is not JSON, 422 for the rest.
+    Raises `Problem`: 413 above `max_bytes`, 415 for another content type or coding, 400 for what is not JSON, 422 for
+    the rest.
     """
     body = await read_body(request, max_bytes=max_bytes)
     if not body:
@@ -62,8 +63,24 @@ def check_content_type(request: AnyRequest, *allowed: str) -> str:
     return media_type
 
 
+def _check_coding(request: AnyRequest) -> None:
+    """Of a compressed body nobody knows how large it is before it has been unpacked."""
+    codings = [part.strip() for value in header_values(request, "content-encoding") for part in value.split(",")]
+    if other := [each for each in codings if each.lower() not in {"", "identity"}]:
+        raise Problem(
+            415,
+            f"The body must be plain, but the content encoding is {shown(', '.join(other))}. "
+            "Send it as it is, without 'Content-Encoding'.",
+            headers={"accept-encoding": "identity"},
+        )
+
+
 async def read_body(request: AnyRequest, *, max_bytes: int, advice: str = _LINK_INSTEAD) -> bytes:
-    """The body, of which no more is read than it may have. Raises `Problem` 413, with what to do about it."""
+    """The body, of which no more is read than it may have.
+
+    Raises `Problem` 413, with what to do about it, and 415 for one that is compressed or coded otherwise.
+    """
+    _check_coding(request)
     chunks: list[bytes] = []
     size = int(length) if (length := request.headers.get("content-length", "")).isdecimal() else 0
     if size <= max_bytes:

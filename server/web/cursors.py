@@ -19,7 +19,7 @@ from server.streams.errors import InvalidCursor
 from server.streams.ids import parse_event_id
 from server.web.moments import moment_ms
 from server.web.problems import Problem, shown
-from server.web.requests import AnyRequest, header_values
+from server.web.requests import AnyRequest, single_header
 
 #: A composite cursor has 32 names at most, of 2048 characters together, and an id of at most 41 with each.
 _LONGEST_CURSOR: Final = 4096
@@ -33,10 +33,12 @@ MOST_TYPES: Final = 64
 
 
 def cursor_text(request: AnyRequest) -> str | None:
-    """The cursor as it was sent; None if there is none. Raises `InvalidCursor` if it is too long to be one."""
+    """The cursor as it was sent; None if there is none.
+
+    Raises `InvalidCursor` if it is too long to be one, and `Problem` if there are several headers.
+    """
     given = [value for name, value in request.query_params.multi_items() if name in _QUERY_NAMES and value]
-    header = header_values(request, "last-event-id")[:1]
-    text = next(iter(filter(None, [*header, *given[-1:]])), None)
+    text = single_header(request, "Last-Event-ID") or next(iter(given[-1:]), None)
     if text is not None and len(text) > _LONGEST_CURSOR:
         raise InvalidCursor(
             f"The cursor {shown(text)} has {len(text)} characters; none is longer than {_LONGEST_CURSOR}. "
@@ -132,5 +134,6 @@ def flag(request: AnyRequest, name: str, expected: str, *, unless: str = "") -> 
     if not value or value == unless:
         return False
     if value != expected:
-        raise Problem(400, f"{name!r} is {shown(value)}. Use {expected}, or leave it out.")
+        ways = f"{expected} or {unless}" if unless else expected
+        raise Problem(400, f"{name!r} is {shown(value)}. Use {ways}, or leave it out.")
     return True

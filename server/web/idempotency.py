@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from server.web.problems import Problem, shown
-from server.web.requests import AnyRequest, header_values
+from server.web.requests import AnyRequest, single_header
 
 #: Far above a UUID, which is what most send.
 _LONGEST_KEY: Final = 255
@@ -13,12 +13,9 @@ _LONGEST_KEY: Final = 255
 
 def idempotency_key(request: AnyRequest) -> str | None:
     """The key, None without one. Raises `Problem` 400 for one that cannot be kept."""
-    keys = header_values(request, "idempotency-key")
-    if not keys:
+    key = single_header(request, "Idempotency-Key")
+    if key is None:
         return None
-    if len(keys) > 1:
-        raise Problem(400, f"There are {len(keys)} headers Idempotency-Key. Send one.")
-    key = keys[0]
     if 1 <= len(key) <= _LONGEST_KEY and key.isascii() and key.isprintable():
         return key
     raise Problem(

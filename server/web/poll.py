@@ -2,7 +2,8 @@
 
 A poll is a subscription like any other, so it has the same cursors, filters and gaps, and costs Redis nothing while it
 waits. Invariant: it takes one block, and the cursor of the answer is what the subscription stands at then, so that the
-next poll goes on behind exactly what this one has told.
+next poll goes on behind exactly what this one has told. An answer that does not say that there may be more reaches as
+far as anything was stored.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ _PLACES: Final = frozenset({"last_event_id", "lastEventId", "from", "last", "sin
 _QUIET: Final = frozenset({"position", "stalled", "heartbeat"})
 #: nginx gives up an answer whose headers exceed a page of memory, and the cursor is in the body anyway.
 _LONGEST_LINKS: Final = 2048
+#: What a filter leaves out is read on for so long, however short the wait: some hundred thousand events. Who asks once
+#: shall not have to ask a hundred times, and no answer shall be longer in coming than clients and proxies wait.
+READING_SECONDS: Final = 5.0
 #: A loss that may be none is told after a lease, however short the wait: who polls often would never hear of it.
 _LOOKS_AGAIN_SECONDS: Final = 0.2
 
@@ -88,6 +92,7 @@ async def poll(request: WebRequest, subscription: Subscription, *, wait_seconds:
         if not is_ended and request.method != "HEAD":
             await _collect(request, subscription, collector, wait_seconds)
             is_ended = subscription.is_ended
+        has_more = subscription.may_have_more
         cursor = subscription.cursor
     finally:
         subscription.close()
@@ -97,6 +102,7 @@ async def poll(request: WebRequest, subscription: Subscription, *, wait_seconds:
         else collector.events,
         "cursor": cursor,
         "gap": collector.gap,
+        "more": has_more,
         "ended": is_ended,
     }
     links = "" if is_ended else _links(request, cursor)
@@ -104,13 +110,22 @@ async def poll(request: WebRequest, subscription: Subscription, *, wait_seconds:
 
 
 async def _collect(request: WebRequest, subscription: Subscription, collector: Collector, wait_seconds: float) -> None:
+    loop = asyncio.get_running_loop()
+    reads_until = loop.time() + max(wait_seconds, READING_SECONDS)
     async with asyncio.TaskGroup() as group:
         leaving = group.create_task(_until_disconnect(request), name="disconnect of a poll")
         filling = group.create_task(collector.is_full.wait(), name="poll")
         subscription.attach(collector)
         await asyncio.wait({leaving, filling}, timeout=wait_seconds, return_when=asyncio.FIRST_COMPLETED)
-        while subscription.is_losing and not (leaving.done() or filling.done()):
-            await asyncio.wait({leaving, filling}, timeout=_LOOKS_AGAIN_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        while not (leaving.done() or filling.done()):
+            looks, left = subscription.looks, reads_until - loop.time()
+            if looks and left > 0:
+                await asyncio.wait({leaving, filling, *looks}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            elif subscription.is_losing:
+                again = {leaving, filling}
+                await asyncio.wait(again, timeout=_LOOKS_AGAIN_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            else:
+                break
         leaving.cancel()
         filling.cancel()
 

@@ -16,6 +16,8 @@ from starlette.responses import JSONResponse
 
 #: Longer values are cut where an error text repeats them: the reader knows what was sent.
 _SHOWN_CHARACTERS: Final = 64
+#: Of a pointer as well: what stands a hundred levels deep has a place that nobody reads to its end.
+_PLACE_CHARACTERS: Final = 64
 #: Of one body. A person mends a handful at a time; thousands of errors in one document help nobody.
 MOST_ERRORS: Final = 20
 
@@ -81,7 +83,13 @@ def unreadable(*errors: FieldError) -> Problem:
 
 
 def _told(errors: Sequence[FieldError]) -> str:
-    return " ".join(f"{unquote(error.pointer.removeprefix('#/'))}: {error.detail}" for error in errors)
+    return " ".join(f"{shown_place(error.pointer)}: {error.detail}" for error in errors)
+
+
+def shown_place(pointer: str) -> str:
+    """The pointer for an error text, as people write a path, cut if it is long: `errors` has it whole."""
+    place = unquote(pointer.removeprefix("#/"))
+    return place if len(place) <= _PLACE_CHARACTERS else f"{place[:_PLACE_CHARACTERS]}…"
 
 
 def pointer_part(step: object) -> str:

@@ -7,6 +7,8 @@ from typing import Any, Final, TypeAlias
 
 from starlette.requests import Request
 
+from server.web.problems import Problem
+
 #: A request whose state does not matter.
 AnyRequest: TypeAlias = "Request[Any]"
 
@@ -18,6 +20,17 @@ _NOT_ACCEPTABLE: Final = re.compile(r"q=0(\.0*)?")
 def header_values(request: AnyRequest, name: str) -> list[str]:
     """The values of all headers of this name, without the blanks around each."""
     return [value.strip(_BLANKS) for value in request.headers.getlist(name)]
+
+
+def single_header(request: AnyRequest, name: str) -> str | None:
+    """The value of the one header of this name; None if there is none. Raises `Problem` 400 if there are several.
+
+    Which of them a proxy or another server would take is anybody's guess.
+    """
+    values = header_values(request, name)
+    if len(values) > 1:
+        raise Problem(400, f"There are {len(values)} headers {name}. Send one.")
+    return values[0] if values else None
 
 
 def is_event_source(request: AnyRequest) -> bool:

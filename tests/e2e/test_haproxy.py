@@ -363,3 +363,25 @@ async def test_a_request_whose_head_comes_too_late_is_let_go_without_an_answer(t
         writer.write(b"GET /events HTTP/1.1\r\naccept: text/event-stream\r\n")
         assert await reader.read() == b""
         writer.close()
+
+
+async def test_a_connection_whose_request_never_ends_is_ended(tmp_path: Path) -> None:
+    async with proxied(tmp_path, answers) as (proxy, _):
+        await asyncio.gather(*(until_let_go(proxy.port, begun) for begun in NEVER_ENDING))
+
+
+#: Nothing at all, half a head, half a body.
+NEVER_ENDING = (
+    b"",
+    b"GET /tasks HTTP/1.1\r\nhost: test\r\n",
+    b"POST /tasks HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{",
+)
+
+
+async def until_let_go(port: int, begun: bytes) -> None:
+    """Send this and no more, until the other side has closed: long before the minute after which all would."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(begun)
+    async with asyncio.timeout(40):
+        await reader.read()
+    writer.close()

@@ -14,6 +14,7 @@ from tests.e2e.product import product
 from tests.e2e.reader import assert_whole
 from tests.e2e.test_haproxy import (
     EVENT_SOURCE,
+    NEVER_ENDING,
     Answer,
     Replica,
     answers,
@@ -21,6 +22,7 @@ from tests.e2e.test_haproxy import (
     refuses,
     streams_what_was_heard,
     times_of_passing,
+    until_let_go,
 )
 from tests.support.http import http_client
 from tests.support.waiting import wait_until
@@ -80,6 +82,13 @@ async def test_a_post_that_was_sent_goes_to_no_other_replica(tmp_path: Path):
     async with run_nginx([each.address for each in replicas], tmp_path) as port, client(port) as http:
         assert (await http.post("/tasks", json={})).status_code == 502
     assert [len(each.asked) for each in replicas] == [1, 0, 0]
+    await stopped(replicas)
+
+
+async def test_a_connection_whose_request_never_ends_is_ended(tmp_path: Path):
+    replicas = await started(answers, answers, answers)
+    async with run_nginx([each.address for each in replicas], tmp_path) as port:
+        await asyncio.gather(*(until_let_go(port, begun) for begun in NEVER_ENDING))
     await stopped(replicas)
 
 

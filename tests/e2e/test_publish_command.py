@@ -187,6 +187,7 @@ BAD_LINES = [
     (b'{"data": 1, "data": 2}', r"is refused \(400\): data: The member 'data' is there more than once\."),
     (b'{"data": 1e999}', r"is refused \(400\): data: The number 1e999 is too large\."),
     (b'{"data": "' + b"x" * 300_000 + b'"}', r"is refused \(413\): data: "),
+    (b'{"data": ' + b"[" * 150 + b"]" * 150 + b"}", r"is refused \(400\): data(/0){30}…: This is nested deeper"),
     (b"[" * 50_000, r"is refused \(400\): This is nested deeper"),
     (b"note", r"is not JSON: expecting value at column 1\."),
     (b"[1]", r"is no JSON object such as "),

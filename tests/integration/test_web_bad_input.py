@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from typing import Any
 
@@ -247,6 +248,66 @@ async def test_two_idempotency_keys_are_refused(web: Web) -> None:
     response = await web.client.post("/tasks", json={"type": "free"}, headers=headers)
     assert "There are 2 headers Idempotency-Key" in problem(response, 400)["detail"]
     assert await nothing_created(web)
+
+
+@pytest.mark.parametrize("path", ["/tasks/{}/events", "/streams/tasks.{}/events", "/events?stream=tasks.{}"])
+@pytest.mark.parametrize("accept", [EVENT_STREAM, {"accept": "application/json"}])
+async def test_two_last_event_ids_are_refused(web: Web, path: str, accept: dict[str, str]) -> None:
+    """Also where they are the same: no client sends two, and which one a proxy keeps nobody knows."""
+    address = path.format((await web.create(execute=False))["id"])
+    headers = [*accept.items(), ("last-event-id", "0-0"), ("last-event-id", "0-0")]
+    detail = problem(await web.client.get(address, headers=headers), 400)["detail"]
+    assert detail == "There are 2 headers Last-Event-ID. Send one."
+
+
+async def test_two_last_event_ids_start_nothing(web: Web) -> None:
+    task = await web.create(execute=False)
+    headers = [("last-event-id", ""), ("last-event-id", "0-0")]
+    response = await web.client.post(f"/tasks/{task['id']}/execute", headers=headers)
+    assert "There are 2 headers Last-Event-ID" in problem(response, 400)["detail"]
+    assert (await web.client.get(f"/tasks/{task['id']}")).json()["status"] == "pending"
+
+
+@pytest.mark.parametrize(
+    ("coding", "shown"),
+    [("gzip", "'gzip'"), ("foo", "'foo'"), ("GZIP, identity", "'GZIP'"), ("br,deflate", "'br, deflate'")],
+)
+@pytest.mark.parametrize("body", [b'{"type": "free"}', gzip.compress(b"{}"), b""])
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/tasks"),
+        ("POST", "/tasks/{}/execute"),
+        ("POST", "/streams/chat/events"),
+        ("PUT", "/streams/chat"),
+        ("POST", "/streams/chat/close"),
+    ],
+)
+async def test_a_body_that_is_compressed_is_refused(
+    web: Web, method: str, path: str, body: bytes, coding: str, shown: str
+) -> None:
+    address = path.format((await web.create(execute=False))["id"])
+    response = await web.client.request(method, address, content=body, headers={**JSON, "content-encoding": coding})
+    assert problem(response, 415)["detail"] == (
+        f"The body must be plain, but the content encoding is {shown}. Send it as it is, without 'Content-Encoding'."
+    )
+    assert response.headers["accept-encoding"] == "identity"
+    assert (await web.client.get("/streams/chat")).status_code == 404
+
+
+@pytest.mark.parametrize("coding", ["identity", "Identity", ""])
+async def test_a_body_that_is_said_to_be_plain_is_read(web: Web, coding: str) -> None:
+    headers = {**JSON, "content-encoding": coding}
+    response = await web.client.post("/streams/chat/events", content=b'{"data": 1}', headers=headers)
+    assert response.status_code == 201
+
+
+async def test_a_place_a_hundred_levels_deep_is_cut_in_the_sentence_and_whole_beside_it(web: Web) -> None:
+    content = b'{"data": %b%b}' % (b"[" * 150, b"]" * 150)
+    document = problem(await web.client.post("/streams/chat/events", content=content, headers=JSON), 400)
+    assert document["errors"][0]["pointer"] == "#/data" + "/0" * 99
+    place = ("data" + "/0" * 99)[:64]
+    assert document["detail"].startswith(f"The body cannot be read. {place}…: This is nested deeper than 100 levels.")
 
 
 async def test_cancel_does_not_read_its_body(web: Web) -> None:

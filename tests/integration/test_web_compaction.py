@@ -88,4 +88,4 @@ async def test_false_and_nothing_say_not_compacted(web: Web, hand: Hand) -> None
 async def test_another_value_is_refused_with_a_sentence(web: Web, value: str) -> None:
     for path in ("/streams/chat/events?", "/events?stream=chat&", "/tasks/stream?", "/stream/system?"):
         detail = problem(await web.client.get(f"{path}compact={value}", headers=EVENT_STREAM), 400)["detail"]
-        assert detail == f"'compact' is '{value}'. Use true, or leave it out."
+        assert detail == f"'compact' is '{value}'. Use true or false, or leave it out."

@@ -30,6 +30,12 @@ async def test_an_unchanged_document_is_not_sent_again(web: Web) -> None:
     assert (again.status_code, again.content) == (304, b"")
 
 
+@pytest.mark.parametrize("path", ["/openapi.json", "/docs", "/"])
+async def test_to_whom_any_version_will_do_nothing_is_sent(web: Web, path: str) -> None:
+    response = await web.client.get(path, headers={"if-none-match": "*"})
+    assert (response.status_code, response.content) == (304, b"")
+
+
 async def test_the_page_of_the_document_loads_from_this_server_only(web: Web) -> None:
     response = await web.client.get("/docs")
     assert response.headers["content-type"] == "text/html; charset=utf-8"

@@ -29,7 +29,7 @@ async def poll(web: Web, address: str, **headers: str) -> dict[str, Any]:
     assert response.headers["content-type"] == "application/json"
     assert response.headers["cache-control"] == "no-store"
     document = response.json()
-    assert set(document) == {"events", "cursor", "gap", "ended"}
+    assert set(document) == {"events", "cursor", "gap", "more", "ended"}
     return document
 
 
@@ -48,6 +48,7 @@ async def test_what_is_there_is_answered_at_once(web: Web, hand: Hand) -> None:
             ],
             "cursor": str(first.next()),
             "gap": None,
+            "more": False,
             "ended": False,
         }
 
@@ -55,10 +56,16 @@ async def test_what_is_there_is_answered_at_once(web: Web, hand: Hand) -> None:
 @pytest.mark.parametrize("address", ["/streams/a/events?", "/events?stream=a&"])
 async def test_where_nothing_is_the_answer_comes_at_the_end_of_the_wait(web: Web, hand: Hand, address: str) -> None:
     prefix = "a:" if "stream=" in address else ""
-    assert await poll(web, address) == {"events": [], "cursor": f"{prefix}0-0", "gap": None, "ended": False}
+    assert await poll(web, address) == {
+        "events": [],
+        "cursor": f"{prefix}0-0",
+        "gap": None,
+        "more": False,
+        "ended": False,
+    }
     last = (await hand.publish("a", drafts("x"), token="1")).id
     found = await poll(web, f"{address}wait=0.2&from=latest")
-    assert found == {"events": [], "cursor": f"{prefix}{last}", "gap": None, "ended": False}
+    assert found == {"events": [], "cursor": f"{prefix}{last}", "gap": None, "more": False, "ended": False}
 
 
 async def test_a_waiting_client_gets_what_comes_and_costs_no_read_meanwhile(web: Web, hand: Hand) -> None:
@@ -125,7 +132,7 @@ async def test_the_end_is_told_with_the_last_events_and_ever_after(web: Web, han
     found = await poll(web, "/streams/a/events?wait=30")
     assert ([event["type"] for event in found["events"]], found["ended"]) == (["t", "complete"], True)
     again = f"/streams/a/events?wait=30&last_event_id={found['cursor']}"
-    assert await poll(web, again) == {"events": [], "cursor": str(last.id), "gap": None, "ended": True}
+    assert await poll(web, again) == {"events": [], "cursor": str(last.id), "gap": None, "more": False, "ended": True}
 
 
 async def test_links_lead_no_further_than_to_the_end(web: Web, hand: Hand) -> None:
@@ -163,7 +170,7 @@ async def test_a_gap_is_told_in_its_own_member(web: Web, hand: Hand, keys: Keys)
 async def test_a_loss_is_told_however_short_the_wait(web: Web, hand: Hand) -> None:
     await hand.publish("a", drafts("x"), token="1")
     found = await poll(web, f"/streams/a/events?last_event_id={2**60}-7")
-    assert found["gap"]["requested"] == f"{2**60}-7"
+    assert (found["gap"]["requested"], found["events"], found["more"]) == (f"{2**60}-7", [], True)
     again = await poll(web, f"/streams/a/events?last_event_id={found['cursor']}")
     assert [event["data"] for event in again["events"]] == ["x"]
 
@@ -171,7 +178,65 @@ async def test_a_loss_is_told_however_short_the_wait(web: Web, hand: Hand) -> No
 async def test_what_a_filter_leaves_out_moves_the_cursor(web: Web, hand: Hand) -> None:
     first = (await hand.publish("a", [Draft("log", "{}")] * 3, token="1")).id
     found = await poll(web, "/streams/a/events?type=token")
-    assert found == {"events": [], "cursor": str(EventId(first.generation, 2)), "gap": None, "ended": False}
+    assert found == {
+        "events": [],
+        "cursor": str(EventId(first.generation, 2)),
+        "gap": None,
+        "more": False,
+        "ended": False,
+    }
+
+
+async def rare(hand: Hand, name: str, *, wanted: int = 1) -> list[EventId]:
+    """Thousands of events, and here and there one that is wanted, with a key; the ids of these."""
+    ids: list[EventId] = []
+    for number in range(wanted):
+        for batch in range(2):
+            await hand.publish(name, [Draft("noise", "{}")] * 1000, token=f"{number}-{batch}")
+        ids.append((await hand.publish(name, [Draft("want", str(number))], token=f"w{number}")).id)
+    return ids
+
+
+@pytest.mark.parametrize("address", ["/streams/a/events?", "/events?stream=b&stream=a&"])
+@pytest.mark.parametrize("query", ["type=want", "type=want&compact=true", "type=want&wait=30"])
+async def test_what_is_stored_is_looked_through_for_a_wanted_event_whatever_the_wait(
+    web: Web, hand: Hand, address: str, query: str
+) -> None:
+    await rare(hand, "a")
+    found = await poll(web, f"{address}{query}")
+    assert [event["data"] for event in found["events"]] == ["0"]
+    assert found["more"] is False
+
+
+@pytest.mark.parametrize("address", ["/streams/a/events?", "/events?stream=b&stream=a&"])
+@pytest.mark.parametrize("query", ["type=other", "type=other&compact=true"])
+async def test_nothing_and_no_more_means_that_nothing_wanted_is_stored(
+    web: Web, hand: Hand, address: str, query: str
+) -> None:
+    [last] = await rare(hand, "a")
+    found = await poll(web, f"{address}{query}")
+    assert (found["events"], found["more"]) == ([], False)
+    assert found["cursor"].endswith(str(last))
+
+
+@pytest.mark.parametrize("address", ["/streams/a/events?", "/events?stream=a&stream=b&"])
+@pytest.mark.parametrize("query", ["type=want", "type=want&compact=true"])
+@pytest.mark.parametrize("reading_seconds", [0.0, 30.0])
+async def test_an_answer_that_ends_before_what_is_stored_says_that_there_may_be_more(
+    web: Web, hand: Hand, address: str, query: str, reading_seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Because it is full, or because it has been looked for long enough."""
+    monkeypatch.setattr("server.web.poll.READING_SECONDS", reading_seconds)
+    for name in ("a", "b") if "stream=b" in address else ("a",):
+        await rare(hand, name, wanted=3)
+    first = found = await poll(web, f"{address}{query}")
+    assert first["more"] is True
+    assert bool(first["events"]) == bool(reading_seconds)
+    got = [event["data"] for event in found["events"]]
+    while found["more"]:
+        found = await poll(web, f"{address}{query}&last_event_id={found['cursor']}")
+        got += [event["data"] for event in found["events"]]
+    assert sorted(got) == sorted(["0", "1", "2"] * (2 if "stream=b" in address else 1))
 
 
 async def test_a_worker_that_is_missed_does_not_end_the_wait(web: Web, hand: Hand) -> None:
@@ -238,7 +303,7 @@ async def test_a_server_about_to_stop_answers_those_who_wait_and_refuses_the_nex
     waiting = asyncio.create_task(poll(web, "/streams/a/events?wait=60"))
     await wait_until(lambda: web.hub.subscribers == 1, description="it waits")
     await web.app.state.drain()
-    assert await waiting == {"events": [], "cursor": "0-0", "gap": None, "ended": False}
+    assert await waiting == {"events": [], "cursor": "0-0", "gap": None, "more": False, "ended": False}
     await refused(web)
 
 

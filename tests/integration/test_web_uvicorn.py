@@ -166,6 +166,19 @@ async def test_a_body_that_is_too_large_is_refused_while_it_is_sent(real: RealSe
     await writer.wait_closed()
 
 
+@pytest.mark.parametrize("http", [StreamingConnection], indirect=True)
+async def test_a_request_for_a_websocket_is_answered_as_any_other_and_nothing_is_advised(
+    real: RealServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    reader, writer = await real.connect()
+    upgrade = "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: YQ==\r\n"
+    writer.write(request_bytes("/nowhere", extra=upgrade))
+    assert (await head_of(reader)).startswith("HTTP/1.1 404 ")
+    assert [record.getMessage() for record in caplog.records if record.name.startswith("uvicorn")] == []
+    writer.close()
+    await writer.wait_closed()
+
+
 @pytest.mark.parametrize("path", ["/tasks/{}/events", "/events?stream=chat&stream=tasks.{}"])
 async def test_a_server_that_stops_ends_every_stream_cleanly_and_with_a_time_to_come_back(
     redis_url: str, worker: PlayedWorker, http: Any, path: str

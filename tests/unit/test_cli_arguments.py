@@ -42,6 +42,25 @@ def test_what_cannot_be_published(words: list[str], sentence: str, capsys: pytes
 
 
 @pytest.mark.parametrize(
+    ("data", "shown"), [("-5", "-5"), ("-5.3 °C", "'-5.3 °C'"), ("--- a", "'--- a'"), ("-\x1b", "DATA")]
+)
+def test_of_data_that_looks_like_an_option_it_is_told_how_it_is_given(
+    data: str, shown: str, capsys: pytest.CaptureFixture[str]
+):
+    assert reprise(["publish", "a", data]) == 2
+    errors = capsys.readouterr().err
+    assert "No such option" in errors
+    assert errors.endswith(f". Data that begins with a dash stands behind --: reprise publish STREAM -- {shown}\n")
+
+
+def test_a_misspelt_option_is_told_what_it_may_have_been(capsys: pytest.CaptureFixture[str]):
+    assert reprise(["publish", "a", "x", "--tpye", "t"]) == 2
+    errors = capsys.readouterr().err
+    assert "--type" in errors
+    assert "behind --" not in errors
+
+
+@pytest.mark.parametrize(
     ("words", "sentence"),
     [
         (["a/b"], "'a/b' is neither a stream nor an address."),
@@ -66,11 +85,11 @@ def test_what_cannot_be_followed(words: list[str], sentence: str, capsys: pytest
     assert told(["tail", *words], capsys).startswith(f"reprise: {sentence}")
 
 
-@pytest.mark.parametrize("command", ["publish", "tail"])
-def test_help_shows_examples_each_on_a_line(command: str, capsys: pytest.CaptureFixture[str]):
+@pytest.mark.parametrize(("command", "examples"), [("publish", 6), ("tail", 5)])
+def test_help_shows_examples_each_on_a_line(command: str, examples: int, capsys: pytest.CaptureFixture[str]):
     assert reprise([command, "--help"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len([line for line in lines[lines.index("  Examples:") :] if f"reprise {command} " in line]) == 5
+    assert len([line for line in lines[lines.index("  Examples:") :] if f"reprise {command} " in line]) == examples
 
 
 @pytest.mark.parametrize("command", ["publish", "tail"])

@@ -11,6 +11,7 @@ from httpx_sse._decoders import SSEDecoder
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from starlette.routing import Mount, Route
 
+from server.streams.cursor import parse_composite
 from server.streams.dead_letters import details, summary
 from server.streams.records import Status, TaskRecord
 from server.web import new_task
@@ -100,6 +101,33 @@ def test_every_operation_has_a_name_of_its_own() -> None:
 @pytest.mark.parametrize("example", list(examples()), ids=lambda each: each.where)
 def test_an_example_fits_its_schema(example: Example) -> None:
     assert faults(example.schema, example.value) == []
+
+
+def parameter_examples(told: dict[str, Any]) -> list[Any]:
+    """What a program takes that makes a request of examples."""
+    schema = told["schema"]
+    return [*told.get("examples", []), *schema.get("examples", []), *schema.get("enum", [])]
+
+
+def test_at_most_one_of_the_places_to_begin_at_has_an_example() -> None:
+    """Together they are refused."""
+    for path, method, told in operation_objects():
+        places = [each for each in told.get("parameters", []) if each["name"] in {"from", "last", "since"}]
+        assert len([each for each in places if parameter_examples(each)]) <= 1, (path, method)
+
+
+def test_the_cursor_and_the_streams_of_the_examples_fit_each_other() -> None:
+    parameters = {each["name"]: each for each in DOCUMENT["paths"]["/events"]["get"]["parameters"]}
+    [streams] = parameter_examples(parameters["stream"])
+    for name in ("Last-Event-ID", "last_event_id", "lastEventId"):
+        [cursor] = parameter_examples(parameters[name])
+        assert set(parse_composite(cursor, streams)) == set(streams)
+
+
+def test_whatever_takes_a_body_tells_that_it_must_not_be_compressed() -> None:
+    for _, _, told in operation_objects():
+        if "requestBody" in told:
+            assert "Accept-Encoding" in told["responses"]["415"]["headers"]
 
 
 def test_every_answer_that_holds_something_and_every_body_has_an_example() -> None:

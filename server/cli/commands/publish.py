@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import shlex
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from server.cli.commands.shared import AS_IT_STANDS, Url, url_of_settings
 
@@ -14,10 +16,27 @@ EXAMPLES = (
 Examples:
   reprise publish chat.42 "Hello" --type note
   reprise publish status.7 up --key state
+  reprise publish temperature.7 -- -5
   tail -f app.log | reprise publish logs --type line
   reprise publish build.7 --json --close < events.ndjson
   reprise publish import.3 --idempotency-key "$(uuidgen)" < rows.txt"""
 )
+
+
+class Publish(TyperCommand):
+    """Says of an option that there is not how data is given that looks like one."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        given = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except typer.TyperException as error:
+            name = getattr(error, "option_name", None)
+            if name is not None and getattr(error, "possibilities", name) in (None, []):
+                found = next((each for each in given if each.startswith(name)), name)
+                data = shlex.quote(found) if found.isprintable() else "DATA"
+                error.message += f". Data that begins with a dash stands behind --: reprise publish STREAM -- {data}"
+            raise
 
 
 def publish_events(
@@ -26,7 +45,11 @@ def publish_events(
     ],
     data: Annotated[
         str | None,
-        typer.Argument(help="Data of one event. [default: each line of stdin]", metavar="DATA", show_default=False),
+        typer.Argument(
+            help="Data of one event; behind -- if it begins with a dash. [default: each line of stdin]",
+            metavar="DATA",
+            show_default=False,
+        ),
     ] = None,
     *,
     type: Annotated[

@@ -45,6 +45,14 @@ _POLLED_LINK: Final = {
 _RETRY_AFTER: Final = {
     "Retry-After": {"description": "Seconds.", "schema": integer(minimum=1), "required": True},
 }
+_PLAIN_ONLY: Final = {
+    "Accept-Encoding": {
+        "description": "Where a `Content-Encoding` was refused.",
+        "schema": text(const="identity"),
+    }
+}
+#: What a refusal has besides.
+_HEADERS: Final = {415: _PLAIN_ONLY, 503: _RETRY_AFTER}
 
 #: What each refusal means, where an operation says nothing else.
 _MEANINGS: Final = {
@@ -54,7 +62,7 @@ _MEANINGS: Final = {
     406: "Asked for by something that is no EventSource.",
     409: "The present state forbids it, or the `Idempotency-Key` came with another request.",
     413: "The body, or an event in it, is too large.",
-    415: "The body is of another content type, or in another charset than UTF-8.",
+    415: "The body is of another content type, in another charset than UTF-8, or compressed (`Content-Encoding`).",
     422: "A member of the body is wrong, missing or unknown, and `errors` points at each, or at the first twenty.",
     500: "A bug, or a Redis that refuses for good; the server's log has the reason.",
     503: "Not now: come back after `Retry-After` seconds. An EventSource gets 200, `retry:` and the end instead.",
@@ -131,7 +139,7 @@ def problems(*statuses: int, redis: bool = True, has_body: bool = False, **meani
 
 
 def _problem(status: int, meaning: str | None) -> Told:
-    headers = {**_NEVER_KEPT, **(_RETRY_AFTER if status == 503 else {})}
+    headers = {**_NEVER_KEPT, **_HEADERS.get(status, {})}
     description = meaning or _MEANINGS[status]
     return {"description": description, "headers": headers, "content": {PROBLEM_TYPE: _document(status, description)}}
 

@@ -39,7 +39,9 @@ one received is all it takes to go on from there, on any replica. A response may
 
 A `GET` of an event stream whose `Accept` names `application/json`, and no `text/event-stream`, is answered with JSON as
 soon as there is something to tell, or after `wait` seconds: the same events, cursors and filters for clients that
-cannot stream. It is 200 also where nothing is left, with `ended`, and 503 where it cannot be served now.
+cannot stream. What is stored is looked through whatever the wait, for five seconds at most where that is shorter, and
+`more` says whether the answer may end before all of it. It is 200 also where nothing is left, with `ended`, and 503
+where it cannot be served now.
 
 Every refusal outside an event stream is a problem document (RFC 9457). An EventSource gives up for good on any status
 but 200, so that a `GET` whose `Accept` contains `text/event-stream` is answered 200, 204, 400 or 404 and nothing else:
@@ -89,6 +91,7 @@ def _text() -> tuple[bytes, str]:
 async def openapi_document(request: WebRequest) -> Response:
     body, tag = _text()
     headers = {"cache-control": "no-cache", "etag": tag}
-    if tag in request.headers.get("if-none-match", ""):
+    known = request.headers.get("if-none-match", "").strip()
+    if known == "*" or tag in known:
         return Response(status_code=304, headers=headers)
     return Response(body, headers={**headers, "content-type": "application/json"})

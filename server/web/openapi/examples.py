@@ -166,7 +166,7 @@ data: {"remaining":10}
 """
 
 _TOKEN: Final = {"id": "1795343970123-57", "type": "token", "data": '{"text":"Hello"}'}
-TASK_POLL: Final = {"events": [_TOKEN], "cursor": "1795343970123-57", "gap": None, "ended": False}
+TASK_POLL: Final = {"events": [_TOKEN], "cursor": "1795343970123-57", "gap": None, "more": False, "ended": False}
 OPEN_POLL: Final = {**TASK_POLL, "events": [{**_TOKEN, "type": "note"}]}
 TASKS_POLL: Final = {
     **TASK_POLL,
@@ -181,6 +181,7 @@ SEVERAL_POLL: Final = {
     "events": [{"stream": "chat.42", **_TOKEN, "id": _SEVERAL, "type": "note"}],
     "cursor": _SEVERAL,
     "gap": None,
+    "more": False,
     "ended": False,
 }
 _TICK: Final = "tasks.k5x2wq:1795343970123-1"
@@ -188,5 +189,6 @@ COUNTDOWN_POLL: Final = {
     "events": [{"stream": "tasks.k5x2wq", "id": _TICK, "type": "tick", "data": '{"remaining":10}'}],
     "cursor": _TICK,
     "gap": None,
+    "more": False,
     "ended": False,
 }

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from server.streams.event import TYPE
 from server.streams.names import NAME
@@ -29,7 +29,7 @@ def in_query(name: str, description: str, schema: Schema) -> Told:
     return {"name": name, "in": "query", "description": description, "schema": schema, "allowEmptyValue": True}
 
 
-def repeated(name: str, description: str, items: Schema, *, required: bool = False, **rules: int) -> Told:
+def repeated(name: str, description: str, items: Schema, *, required: bool = False, **rules: Any) -> Told:
     """A parameter of the query that may be there several times. None of its values is empty."""
     schema = array(items, "", **rules)
     told: Told = {"name": name, "in": "query", "description": description, "schema": schema}
@@ -60,7 +60,9 @@ _CURSOR_IN_QUERY: Final = f"{_CURSOR} For the first connection of a page; the he
 def _cursors(form: str, example: str) -> tuple[Told, ...]:
     schema = text(pattern=f"^({form})?$", examples=[example])
     return (
-        in_header("Last-Event-ID", f"{_CURSOR} Browsers send it when they reconnect. An empty one is none.", schema),
+        in_header(
+            "Last-Event-ID", f"{_CURSOR} Browsers send it when they reconnect. An empty one is none; sent once.", schema
+        ),
         in_query("last_event_id", f"{_CURSOR_IN_QUERY} The last one that is not empty counts.", schema),
         in_query("lastEventId", f"{_CURSOR_IN_QUERY} The same as `last_event_id`.", schema),
     )
@@ -70,17 +72,16 @@ def _cursors(form: str, example: str) -> tuple[Told, ...]:
 _MOST_LAST: Final = 999_999
 _MOST_MILLISECONDS: Final = 999_999_999_999_999
 _BEATEN: Final = "A cursor beats it; of `from`, `last` and `since` one at most."
-#: Where a reader begins, but for its cursor.
+#: Where a reader begins, but for its cursor. One has values to be taken as an example: programs that make requests of
+#: examples combine all there are, and the server refuses two of these.
 _PLACE: Final = (
     in_query("from", f"The beginning, or from now on. {_BEATEN}", text(enum=["earliest", "latest"])),
     in_query("last", f"The newest so many events. {_BEATEN}", integer(minimum=1, maximum=_MOST_LAST)),
     in_query(
         "since",
-        f"What happened from then on: a time with its offset from UTC (ISO 8601), or ms since 1970. {_BEATEN}",
-        {
-            "anyOf": [text(format="date-time"), integer(minimum=0, maximum=_MOST_MILLISECONDS)],
-            "examples": ["2026-11-26T18:30:00Z", 1795343970123],
-        },
+        "What happened from then on: a time with its offset from UTC (ISO 8601: `2026-11-26T18:30:00Z`), or ms since "
+        f"1970. {_BEATEN}",
+        {"anyOf": [text(format="date-time"), integer(minimum=0, maximum=_MOST_MILLISECONDS)]},
     ),
 )
 #: What a reader wants to see.
@@ -103,7 +104,7 @@ _WHAT: Final = (
 _WAIT: Final = in_query(
     "wait",
     "With `Accept: application/json`: how many seconds to wait for something to tell, at most, with up to three "
-    "decimals; 0 if left out.",
+    "decimals; 0 if left out. What is stored is looked through all the same, for some seconds: see `more`.",
     number(minimum=0, maximum=LONGEST_WAIT_SECONDS, multipleOf=0.001),
 )
 
@@ -125,6 +126,7 @@ FOLLOWING_SEVERAL: Final = (
         required=True,
         minItems=1,
         maxItems=MOST_STREAMS,
+        examples=[["chat.42", "system"]],
     ),
     *_cursors(COMPOSITE_ID, "chat.42:1795343970123-57,system:1795343969001-3"),
     *STARTING,

@@ -54,9 +54,14 @@ READING: Final[dict[str, Schema]] = {
     "Poll": answered(
         "What an event stream had first, for a client that cannot stream.",
         {
-            "events": array(ref("PolledEvent"), "Empty if nothing came within the wait."),
+            "events": array(ref("PolledEvent"), "Empty if there was nothing to tell; see `more`."),
             "cursor": {"description": "What to ask again with, as `last_event_id`.", **_ANY_ID},
             "gap": nullable(ref("Gap")),
+            "more": {
+                **BOOLEAN,
+                "description": "Whether more may be stored behind `cursor`: then ask again at once. If not, the answer "
+                "reaches as far as there was anything, also where `events` is empty.",
+            },
             "ended": {**BOOLEAN, "description": "Whether no more will come."},
         },
     ),
