@@ -2,13 +2,12 @@
 -- deleted begins anew.
 -- KEYS  1 log, 2 what is known of the stream      Touches: both.
 -- ARGV  1 keep: "all" or "latest"  2 most events, 0 for what is usual  3 expiry of the log, ms, 0 for what is usual
---       4 the usual most events  5 the usual expiry, ms  6 how much longer than the log the settings live, ms; they live
---       as long as a log usually does at least, for they remember the end
+--       4 the usual most events  5 the usual expiry, ms  6 how much longer than the log the settings live, ms
 -- Reply {"created"} {"same"} {"differs", keep, most events, expiry}
 local log, stream = KEYS[1], KEYS[2]
 local own = redis.call('HMGET', stream, 'deleted', 'last_id', 'keep', 'max_events', 'ttl_ms')
 local ttl = ARGV[3] ~= '0' and ARGV[3] or ARGV[5]
-local lives = whole(math.max(tonumber(ttl) + tonumber(ARGV[6]), tonumber(ARGV[5])))
+local lives = whole(tonumber(ttl) + tonumber(ARGV[6]))
 if own[3] then
   if own[3] ~= ARGV[1] or own[4] ~= ARGV[2] or own[5] ~= ARGV[3] then
     return { 'differs', own[3], own[4], own[5] }

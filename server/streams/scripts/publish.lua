@@ -121,7 +121,7 @@ if keep then
   elseif own[7] then -- a foreign writer has gone on behind the end
     redis.call('HDEL', stream, 'end_type', 'end', 'ended_at')
   end
-  redis.call('PEXPIRE', stream, whole(math.max(tonumber(ttl) + tonumber(ARGV[12 + count * 2]), tonumber(ARGV[5]))))
+  redis.call('PEXPIRE', stream, whole(tonumber(ttl) + tonumber(ARGV[12 + count * 2])))
 end
 -- @retain
 retain(log, keep, own[5], ttl, is_terminal, ARGV[7])
