@@ -28,6 +28,8 @@ A reader holds a cursor and looks at a snapshot: a page of the log, the log's la
    Before a loss is told, the reader waits one lease (`State.LOST`): a living writer writes everything back in a fifth.
 6. A task has ended for a reader only if the record is ended *and* names the event as its last id. An old `complete` in
    the log of a task that runs again ends nothing.
+7. A stream that was deleted has ended with an id that is remembered: a reader at any other cursor was not told. Its
+   events are no gap. Of a shared log that has expired behind its end the end is remembered too; the rest is a gap.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ from enum import Enum
 
 from server.fanout.standing import Standing
 from server.streams.calls import Snapshot
-from server.streams.event import Event
+from server.streams.event import Event, deleted_end
 from server.streams.ids import ORIGIN, EventId
 from server.streams.records import Status, StreamRecord
 
@@ -81,6 +83,8 @@ class Verdict:
     attempt: str | None = None
     #: With `LOST`: where to look from once the gap was told; None to stay.
     rewind: EventId | None = None
+    #: With `ENDED`: whether the stream was deleted, which who follows nothing else need not be told by an event.
+    is_deleted: bool = False
 
 
 def follows(cursor: EventId, event: Event) -> bool:
@@ -101,8 +105,10 @@ def begins(event: Event, snapshot: Snapshot) -> bool:
 def judge_log(cursor: EventId, snapshot: Snapshot) -> Verdict:
     """Judge a shared stream, or every attempt of a task. The page begins at the cursor, which is included."""
     record, rows = snapshot.record, snapshot.events
-    if snapshot.is_deleted or _is_over(cursor, record):
-        return Verdict(State.ENDED)
+    if snapshot.end is not None:
+        return _deleted(cursor, snapshot.end) if snapshot.is_deleted else _expired(cursor, snapshot.end)
+    if record and (over := _over(cursor, record)):
+        return over
     if rows and rows[0].id == cursor:
         neighbour, rows = rows[0], rows[1:]
         if not rows:
@@ -123,8 +129,8 @@ def judge_standing(cursor: EventId, standing: Standing, snapshot: Snapshot) -> V
     The snapshot has a record, and `standing` is made from that record's chain.
     """
     record, rows = snapshot.record, snapshot.events
-    if _is_over(cursor, record):
-        return Verdict(State.ENDED)
+    if record and (over := _over(cursor, record)):
+        return over
     expected = standing.next_after(cursor)
     if expected is None and standing.stretches:
         return _nothing_after(cursor, snapshot)
@@ -148,11 +154,31 @@ def _is_announced(cursor: EventId, event: Event) -> bool:
     return cursor == ORIGIN or event.id.sequence > 0 or not event.is_terminal or follows(cursor, event)
 
 
-def _is_over(cursor: EventId, record: StreamRecord | None) -> bool:
-    """Whether the reader has everything. A cursor beyond the end is none of this run's: it is told the end."""
-    return record is not None and (
-        record.status is Status.DELETED or (record.status.is_ended and cursor == record.last_id)
-    )
+def _over(cursor: EventId, record: StreamRecord) -> Verdict | None:
+    """If the reader has everything, or nothing is left. A cursor beyond the end is none of this run's: it is told the
+    end.
+    """
+    if record.status is Status.DELETED:
+        return _deleted(cursor, deleted_end(record.last_id))
+    return Verdict(State.ENDED) if record.status.is_ended and cursor == record.last_id else None
+
+
+def _deleted(cursor: EventId, end: Event) -> Verdict:
+    """Rule 7."""
+    return Verdict(State.ENDED, () if cursor == end.id else (end,), is_deleted=True)
+
+
+def _expired(cursor: EventId, end: Event) -> Verdict:
+    """Rule 7. Whoever is ahead of the end waits for nothing: there is no log that could be restored."""
+    if cursor == end.id:
+        return Verdict(State.ENDED)
+    gap = None if end.id.continues(cursor) else Gap(cursor if cursor != ORIGIN else None, end.id, _between(cursor, end))
+    return Verdict(State.ENDED, (end,), gap)
+
+
+def _between(cursor: EventId, event: Event) -> int | None:
+    is_behind = cursor.generation == event.id.generation and cursor < event.id
+    return event.id.sequence - cursor.sequence - 1 if is_behind else None
 
 
 def _is_foreign_start(event: Event) -> bool:

@@ -153,9 +153,11 @@ class Strand:
 
     @property
     def is_over(self) -> bool:
-        """Whether the stream has ended and the reader has it all. To be asked before anything is delivered."""
+        """Whether the stream has ended and the reader has it all, or it was deleted: that is told by an event to those
+        who follow others besides. To be asked before anything is delivered.
+        """
         verdict = self._first.verdict if self._first else None
-        return verdict is not None and verdict.state is State.ENDED and not verdict.events
+        return verdict is not None and verdict.state is State.ENDED and (verdict.is_deleted or not verdict.events)
 
     @property
     def is_gone(self) -> bool:

@@ -75,6 +75,15 @@ class Event(NamedTuple):
     is_terminal: bool = False
 
 
+#: What the readers of a stream get as its end when it is deleted.
+DELETED_END: Final = Draft(CANCELLED, '{"reason":"deleted"}')
+
+
+def deleted_end(event_id: EventId) -> Event:
+    """The end of a deleted stream, which stands in no log."""
+    return Event(event_id, DELETED_END.type, DELETED_END.data, is_terminal=True)
+
+
 def draft(event_type: str, data: object, *, max_bytes: int) -> Draft:
     """Encode what a task emits or a service publishes.
 

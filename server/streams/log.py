@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Final
 
 from server.streams import calls
@@ -88,8 +87,13 @@ class Log:
         if snapshot.last_id is None and task_of_stream(stream) is None:
             # A marker stands where there is no log. It need not be seen in the same step (see `calls.read` for why it
             # is not): whoever puts it there rings, and who looked just before looks again.
-            marker = await execute(self._client, "HGET", self.keys.about(stream), "deleted")
-            snapshot = replace(snapshot, is_deleted=marker is not None)
+            values = await execute(self._client, "HMGET", self.keys.about(stream), *calls.END_FIELDS)
+            found = calls.with_end(snapshot, values, (first, last, limit))
+            if found.end is not None and not found.is_deleted:
+                # The end of a log that has expired; or of one that was begun and ended between the two steps.
+                again = await run(self._client, call)
+                return found if again.last_id is None else again
+            return found
         return snapshot
 
     async def find(self, stream: str, search: Search) -> EventId:

@@ -7,22 +7,18 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
-from typing import Final
 
 from server.streams import calls
 from server.streams.calls import About, Call, Configured, Lifetimes, Reply, T
 from server.streams.connections import AsyncClient, run
 from server.streams.durability import Durability, run_durably
 from server.streams.errors import Unknown
-from server.streams.event import CANCELLED, Draft
+from server.streams.event import DELETED_END, Draft
 from server.streams.ids import EventId
 from server.streams.keys import Keys
 from server.streams.log import Log
 from server.streams.retention import Retention
 from server.streams.stream_index import StreamIndex, enlist
-
-#: What readers that are there at a deletion get.
-_DELETED: Final = Draft(CANCELLED, '{"reason":"deleted"}')
 
 
 class OpenStreams:
@@ -85,7 +81,7 @@ class OpenStreams:
             return calls.erase(
                 self._keys,
                 stream,
-                _DELETED,
+                DELETED_END,
                 entropy=secrets.randbelow(1000),
                 known=self._log.known(stream),
                 lifetimes=self._lifetimes,

@@ -173,6 +173,22 @@ async def test_where_to_begin_and_what_to_show_holds_for_each_of_several_streams
         assert re.match(f"reprise: {sentence}", errors), errors
 
 
+async def test_a_stream_that_was_deleted_meanwhile_ends_among_others_and_the_command_with_the_last_of_them(
+    tmp_path: Path, found: Product, stream: str
+) -> None:
+    gone, other = f"{stream}.a", f"{stream}.b"
+    [first] = await publish(found, gone, {"type": "n", "data": 1})
+    async with http_client(found.url) as http:
+        (await http.delete(f"/streams/{gone}")).raise_for_status()
+    since = ("--from", f"{gone}:{first},{other}:0-0")
+    async with command(tmp_path, "tail", gone, other, *since, "--json", "--url", found.url) as tail:
+        await tail.has(1)
+        await close(found, other)
+        assert await tail.ended() == 0, tail.errors
+    shown = [json.loads(line) for line in tail.lines]
+    assert [(event["stream"], event["type"]) for event in shown] == [(gone, "cancelled"), (other, "complete")]
+
+
 async def test_that_there_is_nothing_to_show_is_told(tmp_path: Path, found: Product, stream: str) -> None:
     await publish(found, stream, *numbers(0))
     end = await close(found, stream)

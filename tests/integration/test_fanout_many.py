@@ -175,8 +175,9 @@ async def test_deleted_and_ended_streams_are_over_from_the_beginning(hand: Hand,
     assert subscription.is_over
     subscription.close()
     reader = await side.read_all(starts("tasks.done", "a"))
+    await reader.until("cancelled")
     await hand.publish("a", drafts("x"), token="1")
-    await has(reader, 1)
+    await has(reader, 2)
     assert not reader.has_ended
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from server.streams import durability as durability_module
 from server.streams import log as log_module
-from server.streams.connections import connect
+from server.streams.connections import connect, execute
 from server.streams.durability import Durability
 from server.streams.errors import LogUnavailable
 from server.streams.event import Draft
@@ -71,3 +71,17 @@ async def test_a_step_that_no_replica_has_is_not_answered_and_neither_is_its_rep
     pair.replica.resume()
     first = await take(pair.url, keys, step)
     assert await take(pair.url, keys, step) == first
+
+
+async def test_an_end_whose_log_has_expired_is_not_answered_before_a_replica_has_it(
+    pair: Replicated, keys: Keys
+) -> None:
+    await take(pair.url, keys, "create")
+    end = await take(pair.url, keys, "close")
+    async with on_a_new_connection(pair.url, keys) as streams:
+        await execute(streams._client, "PEXPIRE", keys.log("chat"), 0)
+    pair.replica.pause()
+    with pytest.raises(LogUnavailable, match="REPRISE_DURABILITY=replicated"):
+        await take(pair.url, keys, "close")
+    pair.replica.resume()
+    assert await take(pair.url, keys, "close") == end

@@ -68,6 +68,7 @@ async def use_settings(hand: Hand) -> None:
         await streams.delete(name)
     await streams.create("anew", Retention(5))
     await streams.publish("anew", drafts("a"), token=None)
+    await streams.close("anew", Draft("complete", "{}"))
 
 
 async def test_every_key_stands_in_the_document_with_its_type_and_its_lifetime(hand: Hand, redis_url: str):

@@ -126,7 +126,7 @@ async def test_deleting_a_stream_that_is_followed_ends_its_readers_and_late_ones
     problem(await web.client.delete("/streams/never"), 404)
 
 
-async def test_a_reader_that_misses_the_ring_of_a_deletion_ends_with_the_next_sweep(
+async def test_a_reader_that_misses_the_ring_of_a_deletion_is_told_by_the_next_sweep(
     web: Web, client: AsyncClient, keys: Keys
 ) -> None:
     await publish(web, {"data": 1})
@@ -135,7 +135,8 @@ async def test_a_reader_that_misses_the_ring_of_a_deletion_ends_with_the_next_sw
         await execute(client, "DEL", keys.log("chat"))
         await execute(client, "HSET", keys.about("chat"), "deleted", "1", "last_id", "9-9")
         await execute(client, "PEXPIRE", keys.about("chat"), 60_000)
-        assert await told(reader) == []
+        [end] = await reader.rest()
+        assert (end.event, end.data, end.id) == ("cancelled", '{"reason":"deleted"}', "9-9")
 
 
 async def test_a_deleted_stream_takes_events_again_only_once_it_is_made_anew(web: Web) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from server.fanout.continuity import Gap, State, Verdict, follows, judge_log, judge_standing
 from server.fanout.standing import Standing
 from server.streams.calls import Snapshot
-from server.streams.event import Event
+from server.streams.event import Event, deleted_end
 from server.streams.ids import ORIGIN, EventId, parse_event_id
 from server.streams.records import Status, StreamRecord, decode_chain
 
@@ -247,10 +249,34 @@ def test_an_old_terminal_event_ends_nothing_for_a_task_that_runs_again():
     assert standing_verdict("5-1", look(of=record(Status.PENDING, chain="[]", last="5-1"))).state is State.WAIT
 
 
-def test_a_deleted_task_has_ended_for_every_cursor():
+def test_a_deleted_task_has_ended_for_every_cursor_and_is_told_to_all_but_the_one_at_its_end():
     of = record(Status.DELETED, chain="[]", last="5-9")
-    for cursor in ("0-0", "5-3", "5-9", "7-0"):
-        assert standing_verdict(cursor, look(of=of)) == Verdict(State.ENDED)
+    for cursor in ("0-0", "5-3", "7-0"):
+        assert standing_verdict(cursor, look(of=of)) == Verdict(State.ENDED, (deleted_end(at("5-9")),), is_deleted=True)
+        assert judge_log(at(cursor), look(of=of)) == Verdict(State.ENDED, (deleted_end(at("5-9")),), is_deleted=True)
+    assert standing_verdict("5-9", look(of=of)) == Verdict(State.ENDED, is_deleted=True)
+
+
+def test_a_deleted_stream_ends_with_the_id_of_its_marker_for_every_other_cursor():
+    end = deleted_end(at("5-9"))
+    found = replace(look(), end=end, is_deleted=True)
+    for cursor in ("0-0", "5-3", "7-0"):
+        assert judge_log(at(cursor), found) == Verdict(State.ENDED, (end,), is_deleted=True)
+    assert judge_log(at("5-9"), found) == Verdict(State.ENDED, is_deleted=True)
+
+
+def test_of_a_shared_log_that_expired_behind_its_end_the_end_is_told_and_the_rest_is_a_gap():
+    end = event("5-9", ends=True)
+    found = replace(look(end), end=end)
+    for cursor, gap in (
+        ("0-0", Gap(None, at("5-9"), None)),
+        ("5-3", Gap(at("5-3"), at("5-9"), 5)),
+        ("4-3", Gap(at("4-3"), at("5-9"), None)),
+        ("5-11", Gap(at("5-11"), at("5-9"), None)),
+        ("5-8", None),
+    ):
+        assert judge_log(at(cursor), found) == Verdict(State.ENDED, (end,), gap)
+    assert judge_log(at("5-9"), found) == Verdict(State.ENDED)
 
 
 def test_an_expired_log_is_a_gap_then_the_terminal_event_from_the_record():

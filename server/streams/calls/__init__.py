@@ -16,7 +16,7 @@ contract. The protocol they follow is docs/protocol.md; each .lua file states it
 from server.streams.calls.leases import Claimed, Postponed, Renewal, claim, overdue, release, renew, retry
 from server.streams.calls.lifetimes import CHECKS_PER_BUDGET, Expiry, Lifetimes
 from server.streams.calls.publishing import publish
-from server.streams.calls.reading import Snapshot, read
+from server.streams.calls.reading import END_FIELDS, Snapshot, read, with_end
 from server.streams.calls.script import Argument, Call, Reply, Script, T, joined, script
 from server.streams.calls.streams import About, Configured, about, configure, enlist, erase
 from server.streams.calls.tasks import Created, Ending, amend, create, delete, discard, expire, settle, start
@@ -24,6 +24,7 @@ from server.streams.calls.writing import Batch, WriterCalls
 
 __all__ = [
     "CHECKS_PER_BUDGET",
+    "END_FIELDS",
     "About",
     "Argument",
     "Batch",
@@ -61,4 +62,5 @@ __all__ = [
     "script",
     "settle",
     "start",
+    "with_end",
 ]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
 
 from server.streams.calls.script import Call, script
-from server.streams.event import Event, decode_entries
+from server.streams.event import Event, decode_entries, deleted_end
 from server.streams.ids import ORIGIN, EventId, decode_event_id
 from server.streams.keys import Keys
 from server.streams.marks import Mark, marks_of
@@ -35,8 +35,35 @@ class Snapshot:
     is_whole: bool = True
     #: Whether the stream, not a task's, was deleted and a marker tells so. Looked up where there is no log: `Log.read`.
     is_deleted: bool = False
+    #: With what the stream, not a task's, ended, although there is no log any more: it was deleted, or has expired and
+    #: its end is remembered. Looked up as `is_deleted` is.
+    end: Event | None = None
     #: Marks of the events that have one, if they were asked for.
     marks: Mapping[EventId, Mark] = field(default_factory=dict[EventId, Mark])
+
+
+#: What is known of a shared stream's end where there is no log: see docs/keys.md, "Fields of a stream".
+END_FIELDS: Final = ("deleted", "last_id", "end_type", "end", "ended_at")
+
+
+def with_end(snapshot: Snapshot, values: Sequence[bytes | None], page: tuple[EventId, EventId | None, int]) -> Snapshot:
+    """A look that found no log, with what `END_FIELDS` say; `page` is what was asked for: first, last, limit.
+
+    A log that has expired behind its end is one of which nothing but the end is left. Of a deleted stream nothing is.
+    """
+    deleted, last_id, end_type, data, at = values
+    last = decode_event_id(last_id) if last_id else ORIGIN
+    if deleted is not None:
+        return replace(snapshot, is_deleted=True, end=deleted_end(last))
+    if end_type is None:
+        return snapshot
+    entry = [b"e", end_type, b"d", data or b"", b"t", at or b"", b"z", b"1"]
+    [end] = decode_entries([[str(last).encode(), entry]])
+    lowest, highest, limit = page
+    is_asked_for = limit > 0 and lowest <= last and (highest is None or last <= highest)
+    return replace(
+        snapshot, events=(end,) if is_asked_for else (), last_id=last, is_closed=True, is_whole=False, end=end
+    )
 
 
 def read(

@@ -24,6 +24,10 @@ redis.call('PEXPIRE', stream, lives)
 local last, fields = last_of(log)
 if last then
   redis.call('HSET', stream, 'last_id', last)
+  if fields and field(fields, 'z') then
+    redis.call('HSET', stream, 'end_type', field(fields, 'e') or '', 'end', field(fields, 'd') or '', 'ended_at',
+      field(fields, 't') or '')
+  end
   -- @retain
   retain(log, ARGV[1], ARGV[2], ttl, fields and field(fields, 'z'), ARGV[4])
 end

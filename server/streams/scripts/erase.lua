@@ -6,7 +6,7 @@
 --
 -- Nothing can be appended while the marker stays (publish.lua), so no writer that has not heard of it brings it back.
 local log, stream, bell = KEYS[1], KEYS[2], ARGV[1]
-local own = redis.call('HMGET', stream, 'deleted', 'last_id', 'keep', 'after')
+local own = redis.call('HMGET', stream, 'deleted', 'last_id', 'keep', 'after', 'end_type')
 if own[1] then
   redis.call('HSET', stream, 'deleted', '1') -- a write that changes nothing, for a WAIT behind it
   return { 'deleted', own[2] }
@@ -18,7 +18,7 @@ end
 local before = last or own[2] or own[4] or NEVER_USED
 local known = ARGV[3] ~= '' and ARGV[3] or NEVER_USED
 local id = before
-if not (fields and field(fields, 'z')) then
+if not (fields and field(fields, 'z') or not last and own[5]) then
   local generation = next_generation(now_ms(), ARGV[2], halves(before), halves(known))
   id = generation and generation .. '-0' or before
 end

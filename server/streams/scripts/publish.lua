@@ -13,7 +13,7 @@ local count = tonumber(ARGV[8])
 local is_terminal, batch, most_bytes = ARGV[9 + count * 2] == '1', ARGV[10 + count * 2], ARGV[11 + count * 2]
 
 local earlier = redis.call('HMGET', token, 'body', 'first', 'batch')
-local own = redis.call('HMGET', stream, 'deleted', 'last_id', 'after', 'keep', 'max_events', 'ttl_ms')
+local own = redis.call('HMGET', stream, 'deleted', 'last_id', 'after', 'keep', 'max_events', 'ttl_ms', 'end_type')
 local noted, after, keep = own[2], own[3], own[4]
 if batch == '' then
   -- What a key stands for is gone with its stream: it must not swallow an event of the stream made anew. The numbers of a
@@ -45,6 +45,12 @@ if fields and field(fields, 'z') then
     redis.call('XSETID', log, last) -- a write that changes nothing, for a WAIT behind it: see above
   end
   return { 'closed', last }
+end
+if not last and own[7] then -- its log has expired behind the end, which is remembered
+  if is_terminal then
+    touch(stream)
+  end
+  return { 'closed', noted }
 end
 
 -- A failover that lost a tail would otherwise hand the lost ids out again with other contents: a silent hole.
@@ -110,6 +116,11 @@ redis.call('PEXPIRE', token, ARGV[6])
 local ttl = own[6] and own[6] ~= '0' and own[6] or ARGV[5]
 if keep then
   redis.call('HSET', stream, 'last_id', generation .. '-' .. whole(sequence + count - 1))
+  if is_terminal then -- for those who come when the log has expired
+    redis.call('HSET', stream, 'end_type', ARGV[7 + count * 2], 'end', ARGV[8 + count * 2], 'ended_at', stamp)
+  elseif own[7] then -- a foreign writer has gone on behind the end
+    redis.call('HDEL', stream, 'end_type', 'end', 'ended_at')
+  end
   redis.call('PEXPIRE', stream, whole(tonumber(ttl) + tonumber(ARGV[12 + count * 2])))
 end
 -- @retain

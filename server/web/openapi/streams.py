@@ -178,7 +178,8 @@ DELETE: Final = Operation(
     id="delete_stream",
     tag=_TAG,
     summary="Delete a stream",
-    description="Readers who are there get `cancelled`, those who come later 204. Repeating it changes nothing.",
+    description="Readers who are there get `cancelled`, those who come later 204, or `cancelled` among other streams. "
+    "Repeating it changes nothing.",
     parameters=_NAME,
     answers={204: nothing("It is deleted."), **problems(403, 404, 422, _404="There is none.", _422=_NO_NAME)},
 )
