@@ -100,7 +100,7 @@ def _build(settings: ServerSettings) -> _Parts:
     bells = connect(url, name=f"{name}-doorbells", socket_timeout=None, tells_of_moves=False)
     keys = Keys(settings.prefix)
     lifetimes = _lifetimes(settings)
-    log = _log(commands, keys, settings, lifetimes)
+    log = _new_log(commands, keys, settings, lifetimes)
     doorbells = Doorbells(bells, home=keys.bell(f"home.{token_hex(8)}"))
     hub = Hub(log, doorbells, options=_hub_options(settings))
     reconnected = asyncio.Event()
@@ -133,7 +133,7 @@ def _build(settings: ServerSettings) -> _Parts:
         dead_letters=dead_letters,
         registry=Registry(commands, keys),
         log=log,
-        streams=_open_streams(commands, keys, log, settings, lifetimes),
+        streams=_open_streams(settings, commands=commands, keys=keys, log=log, lifetimes=lifetimes),
         hub=hub,
         readiness=_readiness(commands, hub, hint=NO_TLS if has_tls(url) else ""),
         safety=Safety(commands, settings.durability),
@@ -162,7 +162,7 @@ def _lifetimes(settings: ServerSettings) -> Lifetimes:
     )
 
 
-def _log(commands: AsyncClient, keys: Keys, settings: ServerSettings, lifetimes: Lifetimes) -> Log:
+def _new_log(commands: AsyncClient, keys: Keys, settings: ServerSettings, lifetimes: Lifetimes) -> Log:
     return Log(
         commands,
         keys,
@@ -174,7 +174,7 @@ def _log(commands: AsyncClient, keys: Keys, settings: ServerSettings, lifetimes:
 
 
 def _open_streams(
-    commands: AsyncClient, keys: Keys, log: Log, settings: ServerSettings, lifetimes: Lifetimes
+    settings: ServerSettings, *, commands: AsyncClient, keys: Keys, log: Log, lifetimes: Lifetimes
 ) -> OpenStreams:
     return OpenStreams(
         commands,

@@ -181,10 +181,10 @@ class Strand:
 
     @property
     def may_have_more(self) -> bool:
-        """Whether more may be stored behind the cursor: there is, or nobody has looked yet."""
+        """Whether more may be stored behind the cursor: there is, nobody has looked, or what is lost is not certain."""
         if self._first is not None:
             return bool(self._first.verdict.events) or self._first.verdict.state is State.MORE
-        return not self.is_ended and not self._is_at_end
+        return not self.is_ended and (self.is_losing or not self._is_at_end)
 
     @property
     def look(self) -> asyncio.Task[Look] | None:

@@ -92,7 +92,7 @@ async def poll(request: WebRequest, subscription: Subscription, *, wait_seconds:
         if not is_ended and request.method != "HEAD":
             await _collect(request, subscription, collector, wait_seconds)
             is_ended = subscription.is_ended
-        has_more = subscription.may_have_more
+        has_more = not is_ended and subscription.may_have_more
         cursor = subscription.cursor
     finally:
         subscription.close()

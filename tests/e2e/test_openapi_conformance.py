@@ -26,6 +26,7 @@ _CASES = re.compile(r"(\d+) generated")
 
 
 @pytest.mark.slow
+# Half a minute's work of two programs; beside all other tests of a busy machine it has taken four.
 @pytest.mark.timeout(0 if "REPRISE_OPENAPI_EXAMPLES" in os.environ else 600)
 async def test_every_request_made_from_the_document_is_answered_as_it_says(tmp_path: Path) -> None:
     async with product(tmp_path, settings=_SETTINGS) as running:

@@ -272,7 +272,7 @@ async def test_two_last_event_ids_start_nothing(web: Web) -> None:
     ("coding", "shown"),
     [("gzip", "'gzip'"), ("foo", "'foo'"), ("GZIP, identity", "'GZIP'"), ("br,deflate", "'br, deflate'")],
 )
-@pytest.mark.parametrize("body", [b'{"type": "free"}', gzip.compress(b"{}"), b""])
+@pytest.mark.parametrize("body", [b'{"type": "free"}', gzip.compress(b"{}"), b""], ids=["plain", "gzip", "empty"])
 @pytest.mark.parametrize(
     ("method", "path"),
     [

@@ -239,6 +239,13 @@ async def test_an_answer_that_ends_before_what_is_stored_says_that_there_may_be_
     assert sorted(got) == sorted(["0", "1", "2"] * (2 if "stream=b" in address else 1))
 
 
+async def test_a_log_that_lacks_the_cursor_has_more_while_another_fills_the_answers(web: Web, hand: Hand) -> None:
+    for name in ("a", "b"):
+        await hand.publish(name, drafts(name), token=name)
+    found = await poll(web, "/events?stream=a&stream=b&last_event_id=a:9999999999999-0,b:0-0")
+    assert ([event["data"] for event in found["events"]], found["more"]) == (["b"], True)
+
+
 async def test_a_worker_that_is_missed_does_not_end_the_wait(web: Web, hand: Hand) -> None:
     record = await hand.running("x", lease_ms=0)
     cursor = (await poll(web, "/tasks/x/events"))["cursor"]

@@ -98,12 +98,14 @@ async def test_a_stream_that_was_closed_and_then_deleted_is_told_to_who_had_not_
         assert (await told.next()).id == f"b:{b},a:{closed}"
 
 
-async def test_streams_that_are_all_deleted_are_204_together_as_each_is_alone(web: Web) -> None:
+async def test_streams_that_are_all_deleted_are_204_together_as_each_is_alone_and_a_poll_has_no_more(web: Web) -> None:
     for stream in ("a", "b"):
         await publish(web, {"data": 1}, stream=stream)
         await web.client.delete(f"/streams/{stream}")
     assert await status(web, BOTH) == 204
-    assert await poll(web, BOTH) == {"events": [], "cursor": "a:0-0,b:0-0", "gap": None, "ended": True}
+    ended: dict[str, Any] = {"events": [], "gap": None, "more": False, "ended": True}
+    assert await poll(web, BOTH) == {**ended, "cursor": "a:0-0,b:0-0"}
+    assert await poll(web, "/streams/a/events") == {**ended, "cursor": "0-0"}
 
 
 async def test_a_task_deleted_while_the_reader_was_away_is_told_once_among_others(web: Web) -> None:

@@ -1,4 +1,6 @@
-"""Hypothesis in these tests: no deadline of its own, because a busy machine is no counter-example."""
+"""Hypothesis in these tests: no deadline of its own and no limit on how slow it may be, for a busy machine is no
+counter-example.
+"""
 
 from __future__ import annotations
 
