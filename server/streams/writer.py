@@ -357,7 +357,9 @@ class StreamWriter(LaneWriter):
 
     def _repaired(self, reply: Reply) -> None:
         self._is_repair_due = False
-        if self._is_log_over:  # the record is there now, and ended; where it was before, all is as it should be
+        # The record is there now, and ended. Where it had its end all is as it should be; where it was set back to
+        # before its log began, nothing rings, and readers find the end with their next sweep.
+        if self._is_log_over:
             self._is_probe_due = False
             if reply.outcome == "stored":
                 _log.warning("Redis lost the record of task %s; it was written back", self._task_id)
