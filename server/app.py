@@ -34,7 +34,6 @@ from server.streams.log import Log
 from server.streams.open_streams import OpenStreams
 from server.streams.presence import Presence
 from server.streams.reaper import Reaper
-from server.streams.refusing import NO_TLS
 from server.streams.registry import Registry
 from server.streams.safety import Safety
 from server.streams.tasks import TaskStore
@@ -135,7 +134,7 @@ def _build(settings: ServerSettings) -> _Parts:
         log=log,
         streams=_open_streams(settings, commands=commands, keys=keys, log=log, lifetimes=lifetimes),
         hub=hub,
-        readiness=_readiness(commands, hub, hint=NO_TLS if has_tls(url) else ""),
+        readiness=_readiness(commands, hub, url),
         safety=Safety(commands, settings.durability),
         refusals=Refusals(),
         limits=_limits(settings),
@@ -187,8 +186,8 @@ def _open_streams(
     )
 
 
-def _readiness(commands: AsyncClient, hub: Hub, *, hint: str) -> Readiness:
-    return Readiness(ping=lambda: execute(commands, "PING"), is_live=lambda: hub.is_live, hint=hint)
+def _readiness(commands: AsyncClient, hub: Hub, url: str) -> Readiness:
+    return Readiness(ping=lambda: execute(commands, "PING"), is_live=lambda: hub.is_live, has_tls=has_tls(url))
 
 
 def _limits(settings: ServerSettings) -> Limits:

@@ -40,9 +40,8 @@ async def until_usable(commands: AsyncClient, durability: Durability, readiness:
             found = await examine(commands, durability)
         except LogUnavailable as error:
             if failures == 0:
-                _log.warning(
-                    "Redis cannot be reached, trying again until it can: %s", at_first(error, hint=readiness.hint)
-                )
+                told = at_first(error, has_tls=readiness.has_tls) if readiness.unsuitable is None else str(error)
+                _log.warning("Redis cannot be reached, trying again until it can: %s", told)
             await asyncio.sleep(_backoff_seconds(failures))
             failures += 1
             continue

@@ -27,7 +27,6 @@ from server.streams.keys import Keys
 from server.streams.lanes import open_lane
 from server.streams.log import Log
 from server.streams.ready import ReadyQueue
-from server.streams.refusing import NO_TLS
 from server.streams.registry import Registry
 from server.streams.tasks import TaskStore
 from server.streams.writer import WriterOptions
@@ -140,6 +139,7 @@ def _writer_options(settings: WorkerSettings, lifetimes: Lifetimes) -> WriterOpt
 
 
 def _options(settings: WorkerSettings, name: str, levels: Sequence[Sequence[str]]) -> WorkerOptions:
+    url = settings.redis_url.get_secret_value()
     return WorkerOptions(
         name=name,
         queues=tuple(queue for level in levels for queue in level),
@@ -147,14 +147,13 @@ def _options(settings: WorkerSettings, name: str, levels: Sequence[Sequence[str]
         lease_seconds=settings.lease_seconds,
         drain_seconds=settings.drain_seconds,
         durability=settings.durability,
-        hint=_hint(settings.redis_url.get_secret_value()),
+        has_tls=has_tls(url),
+        hint=_hint(url),
     )
 
 
 def _hint(url: str) -> str:
     """What a person may not know who starts a worker by hand."""
-    if has_tls(url):
-        return NO_TLS
     where = "REPRISE_REDIS_URL says where it is"
     if not url.startswith(("redis://", "unix://")):
         return f"{where}."

@@ -60,7 +60,8 @@ class WorkerOptions:
     lease_seconds: float
     drain_seconds: float
     durability: Durability = Durability.FAST
-    #: What to say of a Redis that has never answered.
+    #: Whether it speaks TLS to Redis, and what to say of one that has never answered.
+    has_tls: bool = False
     hint: str = ""
 
 
@@ -139,9 +140,13 @@ class Worker:
             except LogUnavailable as error:
                 failures += 1
                 if failures == 1:
-                    told = str(error) if self._is_ready else at_first(error, hint=self._options.hint)
-                    _log.warning("The worker waits for Redis: %s", told)
+                    _log.warning("The worker waits for Redis: %s", self._told(error))
                 await self._pause(backoff_seconds(failures))
+
+    def _told(self, error: LogUnavailable) -> str:
+        if self._is_ready:
+            return str(error)
+        return at_first(error, has_tls=self._options.has_tls, hint=self._options.hint)
 
     async def _become_ready(self) -> bool:
         found = await examine(self._shared.client, self._options.durability)

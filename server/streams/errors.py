@@ -39,8 +39,8 @@ class Fenced(StreamsError):
 class LogUnavailable(StreamsError):
     """Redis's: it did not answer, or takes nothing for now. What was sent is *unknown*, not lost; asking again helps.
 
-    `code` is Redis' own word for why it refused, such as OOM or READONLY; empty if it did not answer. Of that the
-    message `is_explained` if it says what to mend.
+    `code` is Redis' own word for why it refused, such as OOM or READONLY; empty if it did not answer.
+    `is_explained`: whether the message says what to mend; of silences only.
     """
 
     def __init__(self, message: str = "", *, code: str = "", is_explained: bool = False) -> None:

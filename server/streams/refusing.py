@@ -1,14 +1,17 @@
-"""What a refusal of Redis means: whether to wait or not, and what a person can do about it. Pure.
+"""What a refusal of Redis means, and a silence: whether to wait or not, and what a person can do about it. Pure.
 
 Redis' errors begin with a code. Most say "not now": memory or disk are full, this is no master any more, data are being
 loaded, an ACL is about to be changed. A few say "never": no waiting makes another type of a key. Both are sentences for
 a person. Source: the error codes of Redis 7.0 and Valkey 9.1, as their servers send them.
+
+Who gave no answer may come back, so a silence always means to wait. Why it is silent stands in words of the resolver,
+OpenSSL, sentinels or our own. Whoever asks from outside is told the kind alone; the log has the words and the way out.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Final, NamedTuple
 
 from server.streams.errors import LogRefused, LogUnavailable
 
@@ -106,78 +109,111 @@ def _without_script(text: str) -> str:
     return text.partition(" script: ")[0].strip()
 
 
-#: Of who gave no answer at all, and what may be the reason if we speak TLS: others say nothing to that.
+#: Of who gave no answer at all.
 SILENT: Final = "Redis does not answer."
+#: What may be the reason if we speak TLS: others say nothing to that.
 NO_TLS: Final = "If it speaks no TLS, which REPRISE_REDIS_URL asks for, begin that with redis://."
 #: And if we speak none: whoever expects it hangs up on us.
 _TLS: Final = "If it speaks TLS, begin REPRISE_REDIS_URL with rediss://."
 _HUNG_UP: Final = re.compile("closed by server|closed the connection|reset by peer|Connection lost")
-#: What helps against a silence whose reason is known. The first that fits.
-_EXPLAINED: Final = {
-    "CERTIFICATE_VERIFY_FAILED.* mismatch": (
-        "Name it in REPRISE_REDIS_URL as its certificate does, or give it a certificate with that name."
-    ),
-    "CERTIFICATE_VERIFY_FAILED.*(has expired|not yet valid)": "Give it a certificate that is valid today.",
-    "CERTIFICATE_VERIFY_FAILED": (
-        "Nobody whom this machine trusts has signed its certificate: name who has with ssl_ca_certs= in "
-        "REPRISE_REDIS_URL."
-    ),
-    "WRONG_VERSION_NUMBER|wrong version number": "It speaks no TLS: begin REPRISE_REDIS_URL with redis://.",
-    "named the master '.*No such master": (
-        "In REPRISE_REDIS_URL write the name that SENTINEL MASTERS shows: "
-        "redis+sentinel://host:26379/name-of-the-master."
-    ),
-    "the password file .* (cannot be read|is empty)": "Put the password there.",
-    "no sentinel of .*unknown command": (
-        "REPRISE_REDIS_URL names a Redis where it should name sentinels, which listen at 26379 as a rule; "
-        "to do without Sentinel begin it with redis:// (or rediss://)."
-    ),
-}
-#: Of who did not answer: what a person outside may know of why, without a host, a user or a file.
+
+
+class _Silence(NamedTuple):
+    """Why somebody gave no answer: by which words it is known, and what is said of it."""
+
+    words: re.Pattern[str]
+    #: What a person outside may know, without a host, a user or a file; `{0}` is the first group of the words.
+    outside: str
+    #: What whoever reads the log can do; empty where there is nothing but to wait, or to look who is meant.
+    way_out: str = ""
+
+
+#: The first that fits. What a sentinel said comes with its words "no sentinel of" in front.
 _SILENCES: Final = (
-    (
+    _Silence(
         re.compile("named the master '([^']*)': .*No such master"),
-        "The sentinels know no master {0!r}, which {url} names.",
+        "The sentinels know no master {0!r}, which REPRISE_REDIS_URL names.",
+        "In REPRISE_REDIS_URL write the name that SENTINEL MASTERS shows: "
+        "redis+sentinel://host:26379/name-of-the-master.",
     ),
-    (
+    _Silence(
+        re.compile("no sentinel of .*unknown command"),
+        "What REPRISE_REDIS_URL names are no sentinels; they may be Redis itself.",
+        "REPRISE_REDIS_URL names a Redis where it should name sentinels, which listen at 26379 as a rule; "
+        "to do without Sentinel begin it with redis:// (or rediss://).",
+    ),
+    _Silence(
         re.compile(
             "no sentinel of .*(NOPERM|permissions|HELLO must|Authentication required|invalid username-password)"
         ),
-        "The sentinels refuse user or password: those go into sentinel_username and sentinel_password in {url}.",
+        "The sentinels refuse user or password: those go into sentinel_username and sentinel_password in "
+        "REPRISE_REDIS_URL.",
     ),
-    (re.compile("no sentinel of .*unknown command"), "What {url} names are no sentinels; they may be Redis itself."),
-    (re.compile("no sentinel of "), "No sentinel answers."),
-    (re.compile("is no master, though a sentinel says so"), "The sentinels name a master that is none: wait for them."),
-    (re.compile("the password file .* (cannot be read|is empty)"), "The password_file of {url} {0}."),
-    (re.compile("CERTIFICATE_VERIFY_FAILED.* mismatch"), "Its certificate is not for the host that {url} names."),
-    (
-        re.compile("certificate verify failed|CERTIFICATE_VERIFY_FAILED"),
+    _Silence(
+        re.compile("the password file .* (cannot be read|is empty)"),
+        "The password_file of REPRISE_REDIS_URL {0}.",
+        "Put the password there.",
+    ),
+    _Silence(
+        re.compile("CERTIFICATE_VERIFY_FAILED.* mismatch"),
+        "Its certificate is not for the host that REPRISE_REDIS_URL names.",
+        "Name it in REPRISE_REDIS_URL as its certificate does, or give it a certificate with that name.",
+    ),
+    _Silence(
+        re.compile("CERTIFICATE_VERIFY_FAILED.*(has expired|is not yet valid)"),
+        "Its certificate {0}.",
+        "Give it a certificate that is valid today.",
+    ),
+    _Silence(
+        re.compile("CERTIFICATE_VERIFY_FAILED|certificate verify failed"),
         "Its certificate is not trusted (ssl_ca_certs).",
+        "Nobody whom this machine trusts has signed its certificate: name who has with ssl_ca_certs= in "
+        "REPRISE_REDIS_URL.",
     ),
-    (re.compile("wrong version number|WRONG_VERSION_NUMBER|record layer"), "It speaks no TLS, and {url} asks for it."),
-    (re.compile("Name or service not known|[Nn]ame resolution|No address asso"), "The host in {url} is not known."),
+    _Silence(
+        re.compile("WRONG_VERSION_NUMBER|wrong version number|record layer"),
+        "It speaks no TLS, and REPRISE_REDIS_URL asks for it.",
+        "It speaks no TLS: begin REPRISE_REDIS_URL with redis://.",
+    ),
+    _Silence(re.compile("no sentinel of "), "No sentinel answers."),
+    _Silence(
+        re.compile("is no master, though a sentinel says so"),
+        "The sentinels name a master that is none: wait for them.",
+    ),
+    _Silence(
+        re.compile("Name or service not known|[Nn]ame resolution|No address asso"),
+        "The host in REPRISE_REDIS_URL is not known.",
+    ),
 )
 
 
 def silence(text: str) -> LogUnavailable:
     """The error to raise for a Redis that gave no answer, with what is known of why."""
-    way_out = next((sentence for words, sentence in _EXPLAINED.items() if re.search(words, text)), "")
+    known = next((each for each in _SILENCES if each.words.search(text)), None)
+    way_out = known.way_out if known else ""
     said = f"Redis did not answer: {text.rstrip('.')}. {way_out}".rstrip()
     return LogUnavailable(said, is_explained=bool(way_out))
 
 
-def at_first(error: LogUnavailable, *, hint: str = "") -> str:
-    """What is said of a Redis that has never answered: with the hint, unless the reason is known."""
+def at_first(error: LogUnavailable, *, has_tls: bool, hint: str = "") -> str:
+    """What is said of a Redis that has never answered: with what may be the reason, unless that is known.
+
+    `has_tls`: whether we speak TLS to it; `hint`: what else to say.
+    """
     if error.code or error.is_explained:
         return str(error)
-    return f"{error} {_TLS if hint != NO_TLS and _HUNG_UP.search(str(error)) else hint}".rstrip()
+    if has_tls:
+        hint = NO_TLS
+    elif _HUNG_UP.search(str(error)):
+        hint = _TLS
+    return f"{error} {hint}".rstrip()
 
 
 def plainly(error: LogUnavailable) -> str:
     """Why Redis cannot be used now, for whoever may ask: without an address, a user or a secret."""
     if error.code:
         return f"Redis refuses: {error.code}. {_WAYS_OUT.get(error.code, '')}".rstrip()
-    for pattern, sentence in _SILENCES:
-        if found := pattern.search(str(error)):
-            return f"Redis does not answer. {sentence.format(*found.groups(), url='REPRISE_REDIS_URL')}"
+    for words, outside, _ in _SILENCES:
+        if found := words.search(str(error)):
+            return f"Redis does not answer. {outside.format(*found.groups())}"
     return SILENT

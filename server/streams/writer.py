@@ -19,7 +19,7 @@ from server.streams.calls import CHECKS_PER_BUDGET, Batch, Call, Expiry, Lifetim
 from server.streams.connections import AsyncClient
 from server.streams.errors import Fenced, LogRefused, LogUnavailable
 from server.streams.event import ATTEMPT, CHECKPOINT, Draft
-from server.streams.ids import EventId, parse_event_id
+from server.streams.ids import ORIGIN, EventId, parse_event_id
 from server.streams.keys import Keys
 from server.streams.lane import Lane
 from server.streams.lane_writer import LaneWriter
@@ -104,7 +104,7 @@ class StreamWriter(LaneWriter):
         self._changes = self._sent_changes = self._stored_changes = 0
         self._is_probe_due = False
         self._is_repair_due = False
-        #: Known once the end was asked for; and whether the log is past it, so that only the record can have been lost.
+        #: Known once the end was asked for; and whether the log may be gone by it, so that only the record can be lost.
         self._expiry: Expiry | None = None
         self._is_log_over = False
         self._refreshed_at = boot_seconds()
@@ -313,7 +313,7 @@ class StreamWriter(LaneWriter):
                 if self._sent_values:
                     self._note_values(self._sent_values)
         elif conclusion is Conclusion.REPAIR:
-            self._suspect_loss()
+            self._suspect_loss(reply.id)
         else:
             self.fence(
                 f"The log of task {self._task_id} answered {reply.outcome!r} at {reply.id}: another run owns it."
@@ -325,9 +325,15 @@ class StreamWriter(LaneWriter):
         self._stored_changes = self._sent_changes
         self._changed = {name: value for name, value in self._changed.items() if stored.get(name) != value}
 
-    def _suspect_loss(self) -> None:
-        """Log or record is missing: lost, unless the end is stored and what is missing may have expired since."""
-        expiry = self._expiry if self._outbox.is_closed and not self._outbox.unsent else None
+    def _suspect_loss(self, last: EventId) -> None:
+        """Log or record is missing, or the log ends at `last`: lost, unless it may have expired since its end.
+
+        A log that is there and lacks its end is no expired one, whatever the time: that would be gone as a whole. A
+        failover has set it back, and its record with it, to before either was told when to expire.
+        """
+        is_set_back = ORIGIN < last < self._outbox.stored
+        is_ended = self._outbox.is_closed and not self._outbox.unsent
+        expiry = self._expiry if is_ended and not is_set_back else None
         now = boot_seconds()  # later than when Redis looked: what is there past its time is no harm
         self._is_log_over = expiry is not None and now >= expiry.log_at
         self._is_repair_due = expiry is None or now < expiry.record_at
@@ -351,7 +357,9 @@ class StreamWriter(LaneWriter):
 
     def _repaired(self, reply: Reply) -> None:
         self._is_repair_due = False
-        if self._is_log_over:  # the record is there now; where it was there before, all is as it should be
+        # The record is there now, and ended. Where it had its end all is as it should be; where it was set back to
+        # before its log began, nothing rings, and readers find the end with their next sweep.
+        if self._is_log_over:
             self._is_probe_due = False
             if reply.outcome == "stored":
                 _log.warning("Redis lost the record of task %s; it was written back", self._task_id)

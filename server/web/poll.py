@@ -32,7 +32,7 @@ _QUIET: Final = frozenset({"position", "stalled", "heartbeat"})
 _LONGEST_LINKS: Final = 2048
 #: What a filter leaves out is read on for so long, however short the wait: some hundred thousand events. Who asks once
 #: shall not have to ask a hundred times, and no answer shall be longer in coming than clients and proxies wait.
-READING_SECONDS: Final = 5.0
+_READING_SECONDS: Final = 5.0
 #: A loss that may be none is told after a lease, however short the wait: who polls often would never hear of it.
 _LOOKS_AGAIN_SECONDS: Final = 0.2
 
@@ -111,7 +111,7 @@ async def poll(request: WebRequest, subscription: Subscription, *, wait_seconds:
 
 async def _collect(request: WebRequest, subscription: Subscription, collector: Collector, wait_seconds: float) -> None:
     loop = asyncio.get_running_loop()
-    reads_until = loop.time() + max(wait_seconds, READING_SECONDS)
+    reads_until = loop.time() + max(wait_seconds, _READING_SECONDS)
     async with asyncio.TaskGroup() as group:
         leaving = group.create_task(_until_disconnect(request), name="disconnect of a poll")
         filling = group.create_task(collector.is_full.wait(), name="poll")

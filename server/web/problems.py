@@ -83,10 +83,10 @@ def unreadable(*errors: FieldError) -> Problem:
 
 
 def _told(errors: Sequence[FieldError]) -> str:
-    return " ".join(f"{shown_place(error.pointer)}: {error.detail}" for error in errors)
+    return " ".join(f"{_shown_place(error.pointer)}: {error.detail}" for error in errors)
 
 
-def shown_place(pointer: str) -> str:
+def _shown_place(pointer: str) -> str:
     """The pointer for an error text, as people write a path, cut if it is long: `errors` has it whole."""
     place = unquote(pointer.removeprefix("#/"))
     return place if len(place) <= _PLACE_CHARACTERS else f"{place[:_PLACE_CHARACTERS]}…"

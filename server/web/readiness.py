@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from server.streams.errors import LogUnavailable
-from server.streams.refusing import SILENT, plainly
+from server.streams.refusing import NO_TLS, SILENT, plainly
 
 #: Below the patience of a balancer's health check.
 _ANSWER_SECONDS: Final = 1.0
@@ -18,14 +18,14 @@ _WRITES_ONLY: Final = "MISCONF"
 class Readiness:
     """Why this server should get no requests, if there is a reason."""
 
-    def __init__(self, *, ping: Callable[[], Awaitable[object]], is_live: Callable[[], bool], hint: str = "") -> None:
+    def __init__(self, *, ping: Callable[[], Awaitable[object]], is_live: Callable[[], bool], has_tls: bool) -> None:
         """`ping` asks Redis for an answer and raises `LogUnavailable`; `is_live` speaks for the tail.
 
-        `hint`: what else to say of a Redis that has never answered.
+        `has_tls`: whether we speak TLS to Redis.
         """
         self._ping = ping
         self._is_live = is_live
-        self._hint = hint
+        self.has_tls = has_tls
         #: Set when the process is told to stop; never unset.
         self.is_draining = False
         #: Why this Redis cannot be used; None while that is not known. Set by the checks at start, again and again.
@@ -48,15 +48,11 @@ class Readiness:
             async with asyncio.timeout(_ANSWER_SECONDS):
                 await self._ping()
         except LogUnavailable as error:
-            return "" if error.code == _WRITES_ONLY else self._with_hint(plainly(error))
+            return "" if error.code == _WRITES_ONLY else self._with_reason(plainly(error))
         except TimeoutError:
-            return self._with_hint(SILENT)
+            return self._with_reason(SILENT)
         return ""
 
-    def _with_hint(self, said: str) -> str:
-        return f"{said} {self.hint}".rstrip() if said == SILENT else said
-
-    @property
-    def hint(self) -> str:
-        """What may be the reason that Redis gives no answer; empty if nothing is known, or it was there before."""
-        return self._hint if self.unsuitable is None else ""
+    def _with_reason(self, said: str) -> str:
+        """With what may be the reason of a silence; not if Redis has answered before."""
+        return f"{said} {NO_TLS}" if said == SILENT and self.has_tls and self.unsuitable is None else said

@@ -7,9 +7,11 @@ import pytest
 from server.streams.calls import Lifetimes
 from server.streams.connections import execute
 from server.streams.event import Draft
+from server.streams.lease import boot_seconds
 from server.streams.names import task_stream
 from server.streams.records import Status
 from server.streams.writer import StreamWriter
+from tests.support.ears import listening
 from tests.support.log_hand import Hand
 from tests.support.waiting import wait_until
 
@@ -64,6 +66,34 @@ async def test_a_record_that_was_lost_after_its_log_expired_is_written_back_alon
         name: before[name] for name in ("status", "end", "last_id")
     }
     assert "Redis lost the record of task a; it was written back" in caplog.text
+
+
+@pytest.mark.parametrize("record_ms", [LATER_MS, SOON_MS])
+async def test_an_end_that_a_failover_lost_is_written_back_and_rung_past_the_time_of_its_log_too(
+    hand: Hand, redis_url: str, caplog: pytest.LogCaptureFixture, record_ms: int
+):
+    """The promoted replica has log and record as they were before the end: they expire much later."""
+    lifetimes = Lifetimes(retention_ms=SOON_MS, record_ms=record_ms)
+    names = (hand.keys.log(task_stream("a")), hand.keys.record("a"))
+    async with hand.writer(await hand.running(), lifetimes=lifetimes) as writer:
+        await writer.emit(Draft("t", "1"))
+        await writer.flush()
+        dumps = [await execute(hand.client, "DUMP", name) for name in names]
+        end = await writer.finish(Status.COMPLETED, '{"result":1}')
+        await wait_until(lambda: is_past(writer), description="the log may have expired")
+        for name, dump in zip(names, dumps, strict=True):
+            await execute(hand.client, "RESTORE", name, LATER_MS, dump, "REPLACE")
+        async with listening(redis_url) as ears:
+            await ears.bells.watch(hand.keys.bell(task_stream("a")), ears.rung.append)
+            await writer.verify()
+            await wait_until(lambda: bool(ears.rung), description="readers are told the end")
+    assert str(end).encode() in ears.rung[0]
+    assert "Redis lost data of task a; writing 3 events back" in caplog.text
+
+
+def is_past(writer: StreamWriter) -> bool:
+    expiry = writer._expiry
+    return expiry is not None and boot_seconds() >= expiry.log_at
 
 
 async def test_what_is_missing_before_its_time_was_lost(hand: Hand, caplog: pytest.LogCaptureFixture):

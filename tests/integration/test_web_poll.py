@@ -200,8 +200,9 @@ async def rare(hand: Hand, name: str, *, wanted: int = 1) -> list[EventId]:
 @pytest.mark.parametrize("address", ["/streams/a/events?", "/events?stream=b&stream=a&"])
 @pytest.mark.parametrize("query", ["type=want", "type=want&compact=true", "type=want&wait=30"])
 async def test_what_is_stored_is_looked_through_for_a_wanted_event_whatever_the_wait(
-    web: Web, hand: Hand, address: str, query: str
+    web: Web, hand: Hand, address: str, query: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("server.web.poll._READING_SECONDS", 30.0)
     await rare(hand, "a")
     found = await poll(web, f"{address}{query}")
     assert [event["data"] for event in found["events"]] == ["0"]
@@ -211,8 +212,9 @@ async def test_what_is_stored_is_looked_through_for_a_wanted_event_whatever_the_
 @pytest.mark.parametrize("address", ["/streams/a/events?", "/events?stream=b&stream=a&"])
 @pytest.mark.parametrize("query", ["type=other", "type=other&compact=true"])
 async def test_nothing_and_no_more_means_that_nothing_wanted_is_stored(
-    web: Web, hand: Hand, address: str, query: str
+    web: Web, hand: Hand, address: str, query: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("server.web.poll._READING_SECONDS", 30.0)
     [last] = await rare(hand, "a")
     found = await poll(web, f"{address}{query}")
     assert (found["events"], found["more"]) == ([], False)
@@ -226,7 +228,7 @@ async def test_an_answer_that_ends_before_what_is_stored_says_that_there_may_be_
     web: Web, hand: Hand, address: str, query: str, reading_seconds: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Because it is full, or because it has been looked for long enough."""
-    monkeypatch.setattr("server.web.poll.READING_SECONDS", reading_seconds)
+    monkeypatch.setattr("server.web.poll._READING_SECONDS", reading_seconds)
     for name in ("a", "b") if "stream=b" in address else ("a",):
         await rare(hand, name, wanted=3)
     first = found = await poll(web, f"{address}{query}")

@@ -125,9 +125,9 @@ async def test_a_task_deleted_while_the_reader_was_away_is_told_once_among_other
 # Closed, and expired.
 
 
-async def expired(web: Web, hand: Hand, keys: Keys, *, settings: dict[str, Any] | None = None) -> tuple[list[str], str]:
+async def expired(web: Web, hand: Hand, keys: Keys) -> tuple[list[str], str]:
     """Ids of events of the stream `a` and of its end, of which Redis holds no log any more."""
-    await web.client.put("/streams/a", json={"ttl_seconds": 1} if settings is None else settings)
+    await web.client.put("/streams/a", json={"ttl_seconds": 60})
     ids = await publish(web, [{"data": 1}, {"data": 2}], stream="a")
     closed = await web.client.post("/streams/a/close", json={"result": 7})
     await execute(hand.client, "PEXPIRE", keys.log("a"), 0)
@@ -140,7 +140,7 @@ async def test_a_closed_stream_stays_closed_when_its_log_has_expired(web: Web, h
     assert (about["closed"], about["length"], about["first_id"], about["last_id"]) == (True, 0, None, end)
     assert "is closed" in problem(await web.client.post("/streams/a/events", json={"data": 3}), 409)["detail"]
     assert (await web.client.post("/streams/a/close")).json() == {"id": end}
-    assert (await web.client.put("/streams/a", json={"ttl_seconds": 1})).json()["closed"] is True
+    assert (await web.client.put("/streams/a", json={"ttl_seconds": 60})).json()["closed"] is True
     assert [each["closed"] for each in (await web.client.get("/streams")).json()["streams"]] == [True]
     assert await execute(hand.client, "EXISTS", keys.log("a")) == 0
 
@@ -205,7 +205,7 @@ async def test_a_closed_stream_that_has_expired_can_be_deleted_and_made_anew(web
 async def test_settings_that_come_after_the_end_remember_it_too(web: Web, hand: Hand, keys: Keys) -> None:
     await publish(web, {"data": 1}, stream="a")
     end = (await web.client.post("/streams/a/close", json={"result": 7})).json()["id"]
-    await web.client.put("/streams/a", json={"ttl_seconds": 1})
+    await web.client.put("/streams/a", json={"ttl_seconds": 60})
     await execute(hand.client, "PEXPIRE", keys.log("a"), 0)
     async with reading(web.client, "/streams/a/events") as reader:
         last = (await reader.rest())[-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -9,8 +10,10 @@ import pytest
 
 from server import redis_checks
 from server.cli.server import why_not
-from server.streams.connections import connect
+from server.streams.connections import connect, execute
+from server.streams.durability import Durability
 from server.streams.keys import Keys
+from server.web.readiness import Readiness
 from tests.support.event_reader import EVENT_STREAM, reading
 from tests.support.played_worker import COUNTDOWN, FREE, PlayedWorker
 from tests.support.ports import unused_port
@@ -126,3 +129,19 @@ def listening_on(server: RedisServer) -> int:
     port = unused_port()
     server.command("CONFIG", "SET", "port", port)
     return port
+
+
+async def test_of_a_redis_that_has_answered_before_no_wrong_address_is_suspected(caplog: pytest.LogCaptureFixture):
+    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as listener:
+        client = connect(f"redis://127.0.0.1:{listener.sockets[0].getsockname()[1]}", name="test")
+        readiness = Readiness(ping=lambda: execute(client, "PING"), is_live=lambda: True, has_tls=False)
+        readiness.unsuitable = ["It has no append-only file."]
+        looking = asyncio.create_task(redis_checks.until_usable(client, Durability.FAST, readiness))
+        await wait_until(lambda: "Redis cannot be reached" in caplog.text, description="it is said")
+        looking.cancel()
+        await asyncio.gather(looking, return_exceptions=True)
+        await client.aclose()
+    assert "If it speaks TLS" not in caplog.text

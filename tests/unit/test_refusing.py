@@ -1,4 +1,4 @@
-"""What refusals of Redis mean: which are waited for, and what a person is told to do."""
+"""What refusals of Redis and its silences mean: which are waited for, and what a person is told to do."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from server.streams.connections import unavailable
 from server.streams.errors import LogRefused
-from server.streams.refusing import refusal
+from server.streams.refusing import NO_TLS, at_first, plainly, refusal, silence
 
 #: As Redis 7.0 and Valkey 9.1 send them; the last words are from within a script.
 WAITED_FOR = {
@@ -118,3 +118,62 @@ def test_redis_py_cuts_codes_off_and_they_are_known_all_the_same(error: Exceptio
     assert found.code == code
     assert found.code in str(found)
     assert "pipeline" not in str(found)
+
+
+_BY_CERTIFICATE = "Error 1 connecting to a:1. [SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed:"
+_BY_SENTINEL = "no sentinel of a:26379, b:26379 named the master 'x':"
+
+
+@pytest.mark.parametrize(
+    ("text", "outside", "way_out"),
+    [
+        (f"{_BY_SENTINEL} No such master with that name", "know no master 'x'", "the name that SENTINEL MASTERS shows"),
+        (f"{_BY_SENTINEL} unknown command 'SENTINEL'", "are no sentinels", "which listen at 26379 as a rule"),
+        (f"{_BY_SENTINEL} Authentication required.", "refuse user or password", ""),
+        (f"{_BY_SENTINEL} Connection refused", "No sentinel answers.", ""),
+        (f"{_BY_SENTINEL} {_BY_CERTIFICATE} certificate has expired", "has expired.", "that is valid today"),
+        (
+            "the password file '/p' is empty",
+            "The password_file of REPRISE_REDIS_URL is empty.",
+            "Put the password there",
+        ),
+        (f"{_BY_CERTIFICATE} Hostname mismatch, for 'a'", "is not for the host", "as its certificate does"),
+        (f"{_BY_CERTIFICATE} certificate is not yet valid (_ssl.c:1)", "is not yet valid.", "that is valid today"),
+        (
+            f"{_BY_CERTIFICATE} self-signed certificate",
+            "is not trusted (ssl_ca_certs)",
+            "name who has with ssl_ca_certs=",
+        ),
+        ("[SSL: WRONG_VERSION_NUMBER] wrong version number", "It speaks no TLS", "begin REPRISE_REDIS_URL with redis:"),
+        ("[SSL: RECORD_LAYER_FAILURE] record layer failure", "It speaks no TLS", "begin REPRISE_REDIS_URL with redis:"),
+        ("10.0.0.1:6379 is no master, though a sentinel says so", "name a master that is none", ""),
+        ("Error -2 connecting to a:1. Name or service not known.", "is not known", ""),
+    ],
+)
+def test_why_redis_is_silent_is_told_outside_by_its_kind_and_in_the_log_with_a_way_out(
+    text: str, outside: str, way_out: str
+):
+    error = silence(text)
+    told = plainly(error)
+    assert told.startswith("Redis does not answer. ")
+    assert outside in told
+    assert not {"a:26379", "a:1.", "'/p'", "10.0.0.1:6379"} & set(told.replace(",", "").split())
+    assert (text.rstrip(".") in str(error), way_out in str(error)) == (True, True)
+    assert error.is_explained == bool(way_out)
+    assert (str(error) == at_first(error, has_tls=True)) == bool(way_out)
+
+
+@pytest.mark.parametrize(
+    ("has_tls", "text", "reason"),
+    [
+        (True, "Connection reset by peer", NO_TLS),
+        (True, "Timeout connecting to server", NO_TLS),
+        (False, "Connection reset by peer", "If it speaks TLS, begin REPRISE_REDIS_URL with rediss://."),
+        (False, "Timeout connecting to server", "Look there."),
+    ],
+)
+def test_of_a_silence_without_a_known_reason_that_is_told_which_fits_whether_we_speak_tls(
+    has_tls: bool, text: str, reason: str
+):
+    told = at_first(silence(text), has_tls=has_tls, hint="Look there.")
+    assert told == f"Redis did not answer: {text}. {reason}"
