@@ -30,6 +30,8 @@ Contents = tuple[str, str]
 BEGINNING: Id = (0, 0)
 _TERMINAL = {"complete", "error", "cancelled"}
 _ENDED = {"completed", "failed", "cancelled", "deleted"}
+#: What a client that had not heard of it gets of a deletion, under the id of the end, which is no more.
+_DELETION: Contents = ("cancelled", '{"reason":"deleted"}')
 
 
 class Violation(AssertionError):
@@ -426,6 +428,10 @@ class Reader:
 
     def _take_event(self, event_id: Id, contents: Contents) -> None:
         oracle = self.oracle
+        if self._is_deletion(event_id, contents):
+            self.seen[event_id] = contents
+            self.cursor = event_id
+            return
         fact = oracle.book.get(event_id)
         if fact is None or contents not in fact.contents:
             self._fail(f"got {show([event_id])} {contents}, which nobody wrote")
@@ -443,6 +449,13 @@ class Reader:
         self.valid.add(event_id)
         self.cursor = event_id
         self._has_gap = self._gap_at_end = False
+
+    def _is_deletion(self, event_id: Id, contents: Contents) -> bool:
+        record = self.oracle.record
+        is_told = record.get("status") == "deleted" and contents == _DELETION and event_id == parse(record["last_id"])
+        if is_told and self.cursor == event_id:
+            self._fail(f"got the deletion, though it was at {show([event_id])} already")
+        return is_told
 
     def _follow_run(self, event_id: Id, contents: Contents) -> None:
         if event_id[1] == 0:
