@@ -55,6 +55,25 @@ async def until_judged(web: Web) -> None:
     await wait_until(is_unsuitable, description="readiness says why")
 
 
+async def test_who_asks_is_told_why_without_where_redis_listens_and_the_log_says_where(
+    own_redis: RedisServer, durability: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    port = listening_on(own_redis)
+    for url, name in ((own_redis.url, "redis.sock"), (f"redis://127.0.0.1:{port}", str(port))):
+        caplog.clear()
+        async with serving(url, durability=durability) as web:
+            await until_judged(web)
+            told = [
+                await web.client.get("/health/ready"),
+                await web.client.post("/tasks", json={"type": "free"}),
+                await web.client.get("/stream/countdown/3", headers=EVENT_STREAM),
+            ]
+        for each in told:
+            assert LACKS[durability] in each.text
+            assert name not in each.text
+        assert any(name in line and LACKS[durability] in line for line in caplog.messages)
+
+
 async def state_of(web: Web, task_id: str) -> list[Any]:
     paths = ("/tasks", f"/tasks/{task_id}", "/streams", "/streams/chat/history", "/dead-letters")
     answers = [await web.client.get(path) for path in paths]
