@@ -79,6 +79,10 @@ async def test_an_eventsource_that_starts_what_is_not_safe_in_time_is_told_its_i
     assert len(reader.retries) == 1
     (task,) = (await web.client.get("/tasks")).json()["tasks"]
     assert (position.event, position.id) == ("position", f"tasks.{task['id']}:0-0")
+    # It is told that it has started, so a worker hears of it.
+    ready = Keys().ready(task["queue"], "countdown")
+    entries = cast("list[Any]", pair.master.command("XRANGE", ready, "-", "+"))
+    assert [fields for _, fields in entries] == [{b"task": task["id"].encode()}]
     again = {"last-event-id": position.id}
     async with reading(web.client, "/stream/countdown/3", headers=again) as reader:
         assert len((await web.client.get("/tasks")).json()["tasks"]) == 1
