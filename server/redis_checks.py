@@ -35,6 +35,7 @@ async def until_usable(commands: AsyncClient, durability: Durability, readiness:
     """Wait for Redis until it can be used; returns what was said of it."""
     failures = 0
     said: set[str] = set()
+    refused: tuple[str, ...] = ()
     while readiness.unsuitable != []:
         try:
             found = await examine(commands, durability)
@@ -48,10 +49,11 @@ async def until_usable(commands: AsyncClient, durability: Durability, readiness:
         if readiness.unsuitable is None:
             for sentence in found.warnings:
                 _log.warning("%s", sentence)
-        if list(found.refusals) != readiness.unsuitable:
+        if found.refusals != refused:
             for sentence in found.refusals:
                 _log.error("This Redis cannot be used: %s", sentence)
-        readiness.unsuitable = list(found.refusals)
+        refused = found.refusals
+        readiness.unsuitable = list(found.plain_refusals)
         said = {*found.refusals, *found.warnings}
         if found.refusals:
             await asyncio.sleep(_UNSUITABLE_SECONDS)

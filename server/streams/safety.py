@@ -6,6 +6,10 @@ tell what they met; whoever asks again and again looks whether it lasts.
 A replica that is connected proves nothing: it may be frozen, and a WAIT on a connection that has written nothing may be
 answered at once (`durability`). So it is over once a replica has confirmed what stood in the log of its master when
 that was first asked, which is behind whatever the last request wrote.
+
+Of the disk less is known: no INFO says how far the file is synced. It is over once WAITAOF is reached, which it is not
+while the file is off, nor after that until it has been written anew, and no sync is outstanding. With a disk that is
+only slow that may be said between two syncs, and the next request that waits in vain is a new beginning.
 """
 
 from __future__ import annotations
@@ -60,25 +64,31 @@ class Safety:
 
     async def _why_not(self) -> str:
         """Empty if every server can do it, as far as can be told without a write."""
-        if sentences := await lacking(self._client, self._durability):
-            return " ".join(sentences)
         wait = (*(self._durability.wait or ())[:-1], _WAIT_MS)
-        for node in await each_node(self._client):
-            try:
+        try:
+            if sentences := await lacking(self._client, self._durability):
+                return " ".join(sentences)
+            for node in await each_node(self._client):
                 await execute(node, *wait)
-            except LogUnavailable as error:
-                if not error.code:
-                    raise
-                return str(error)
+        except LogUnavailable as error:
+            if not error.code:
+                raise
+            return str(error)  # it answers, and takes writes perhaps, but not what proves that they are safe
         return ""
 
     async def _is_confirmed(self) -> bool:
         # Of each server, so that all of them have been asked how far they are.
-        return all([self._is_confirmed_by(await execute(node, "INFO")) for node in await each_node(self._client)])
+        return all([await self._is_confirmed_by(node) for node in await each_node(self._client)])
 
-    def _is_confirmed_by(self, info: dict[str, Any]) -> bool:
+    async def _is_confirmed_by(self, node: AsyncClient) -> bool:
+        if self._durability is Durability.FSYNC and not await self._is_synced(node):
+            return False
+        info = cast("dict[str, Any]", await execute(node, "INFO"))
         if self._durability is Durability.FSYNC:
             return int(info.get("aof_pending_bio_fsync", 0)) == 0
         wanted = self._offsets.setdefault(str(info.get("master_replid")), int(info["master_repl_offset"]))
         replicas = [cast("dict[str, Any]", info.get(f"slave{n}", {})) for n in range(int(info["connected_slaves"]))]
         return any(each.get("state") == "online" and int(each.get("offset", 0)) >= wanted for each in replicas)
+
+    async def _is_synced(self, node: AsyncClient) -> bool:
+        return self._durability.is_reached(await execute(node, *(self._durability.wait or ())))

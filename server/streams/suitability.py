@@ -33,6 +33,8 @@ class Suitability:
 
     refusals: tuple[str, ...]
     warnings: tuple[str, ...]
+    #: The refusals for whoever may ask: without the names of servers, which only the log may know.
+    plain_refusals: tuple[str, ...] = ()
 
 
 async def examine(client: AsyncClient, durability: Durability = Durability.FAST) -> Suitability:
@@ -45,7 +47,8 @@ async def examine(client: AsyncClient, durability: Durability = Durability.FAST)
         name = await _name(node) if found.refusals or found.warnings else ""
         refusals.extend((name, sentence) for sentence in found.refusals)
         warnings.extend((name, sentence) for sentence in found.warnings)
-    return Suitability(_with_names(refusals), _with_names(warnings))
+    plain = tuple(dict.fromkeys(sentence for _, sentence in refusals))
+    return Suitability(_with_names(refusals), _with_names(warnings), plain)
 
 
 async def lacking(client: AsyncClient, durability: Durability) -> tuple[str, ...]:
@@ -113,8 +116,8 @@ def judge(
     `in_cluster` says that we speak to it as to a Cluster.
     """
     if str(info.get("redis_mode", info.get("server_mode", ""))) == "sentinel":  # the second is Valkey's word
-        return Suitability((_IS_SENTINEL,), ())
-    refusals = [
+        return Suitability((_IS_SENTINEL,), (), (_IS_SENTINEL,))
+    refusals = tuple(
         sentence
         for sentence in (
             _about_version(info),
@@ -124,8 +127,8 @@ def judge(
             _about_durability(info, durability, appendfsync),
         )
         if sentence is not None
-    ]
-    return Suitability(tuple(refusals), tuple(_about_persistence(info, save)))
+    )
+    return Suitability(refusals, tuple(_about_persistence(info, save)), refusals)
 
 
 def _about_version(info: Mapping[str, Any]) -> str | None:

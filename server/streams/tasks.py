@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from time import time
 from typing import Any, Final
@@ -20,7 +20,7 @@ from server.streams.calls import Call, Created, Ending, Lifetimes, Reply, T
 from server.streams.connections import AsyncClient, cluster_of, execute, execute_many, run
 from server.streams.delayed import postpone, withdraw
 from server.streams.durability import Durability, execute_durably, run_durably
-from server.streams.errors import Conflict, NotDurable, Unknown
+from server.streams.errors import Conflict, LogUnavailable, NotDurable, Unknown
 from server.streams.event import CANCELLED
 from server.streams.keys import Keys
 from server.streams.listing import Listing, Page
@@ -64,7 +64,7 @@ class TaskStore:
 
         With a unique key that a task has which has not ended, it is that task, whatever else was asked for.
         Raises `Conflict` if the idempotency key came with another request before, or its task was deleted. Where it
-        raises `NotDurable` that names the task, unless it was not created yet.
+        raises `NotDurable` that names the task, unless it was not created yet; what is named is queued all the same.
         """
         task_id = _derived_id(idempotency_key) if idempotency_key else _random_id()
         body = new.hash()
@@ -104,24 +104,35 @@ class TaskStore:
             await run_durably(self._client, lambda: call, self._durability, heard=heard)
         return is_kept
 
-    async def _run(self, build: Callable[[], Call[T]], check: Callable[[T], object]) -> list[T]:
-        """Run a script of a record until what it wrote is as durable as asked for; the answers of all tries.
+    async def _run(
+        self,
+        build: Callable[[], Call[T]],
+        check: Callable[[T], object],
+        follow_up: Callable[[list[T]], Awaitable[TaskRecord]],
+    ) -> TaskRecord:
+        """Run a script of a record until what it wrote is as durable as asked for, and what it entails.
 
-        The last one is what counts, and an earlier one may have been "done" where the last is "done already". `check`
-        raises where nothing was done, nor was before.
+        `follow_up` is told the answers of all tries. The last one is what counts, and an earlier one may have been
+        "done" where the last is "done already". `check` raises where nothing was done, nor was before.
         """
         if self._durability.wait is None:
             answer = await run(self._client, build())
             check(answer)
-            return [answer]
+            return await follow_up([answer])
         answers: list[T] = []
 
         def heard(answer: T) -> None:
             check(answer)
             answers.append(answer)
 
-        await run_durably(self._client, build, self._durability, heard=heard)
-        return answers
+        try:
+            await run_durably(self._client, build, self._durability, heard=heard)
+        except NotDurable:
+            # It took effect, and whoever asks again finds it done already. What is missing then the reaper finds.
+            with suppress(LogUnavailable, Unknown):
+                await follow_up(answers)
+            raise
+        return await follow_up(answers)
 
     async def _create(self, task_id: str, new: NewTask, body: str) -> TaskRecord:
         await self._index(task_id)
@@ -134,18 +145,21 @@ class TaskStore:
             delay_ms=new.delay_ms,
             not_before_ms=new.not_before_ms,
         )
+
+        async def follow_up(answers: list[Created]) -> TaskRecord:
+            record = _record_of(answers[-1])
+            if len(answers) > 1:  # what lost the record lost the index entry too
+                await self._index(task_id)
+            await self._queue_unless_queued(record)
+            if any(each.outcome == "created" for each in answers):
+                await self._announcer.created(record)
+            return record
+
         try:
-            answers = await self._run(lambda: call, _record_of)
+            return await self._run(lambda: call, _record_of, follow_up)
         except NotDurable as error:
             error.task_id = task_id
             raise
-        record = _record_of(answers[-1])
-        if len(answers) > 1:  # what lost the record lost the index entry too
-            await self._index(task_id)
-        await self._queue_unless_queued(record)
-        if any(each.outcome == "created" for each in answers):
-            await self._announcer.created(record)
-        return record
 
     async def get(self, task_id: str) -> TaskRecord:
         """The task. Raises `Unknown`."""
@@ -195,15 +209,17 @@ class TaskStore:
             if reply.outcome == "missing":
                 raise _unknown(task_id)
 
-        answers = await self._run(lambda: call, check)
-        if len(answers) > 1:
-            await self._index(task_id, only_unfinished=True)
-        record = await self.get(task_id)
-        if any(each.outcome == "started" for each in answers):
-            await execute(self._client, "ZREM", self._keys.dead_index, task_id)
-            await enqueue_early(self._client, self._keys, record)
-            await self._announcer.updated(record, to_system=True)
-        return record
+        async def follow_up(answers: list[Reply]) -> TaskRecord:
+            if len(answers) > 1:
+                await self._index(task_id, only_unfinished=True)
+            record = await self.get(task_id)
+            if any(each.outcome == "started" for each in answers):
+                await execute(self._client, "ZREM", self._keys.dead_index, task_id)
+                await enqueue_early(self._client, self._keys, record)
+                await self._announcer.updated(record, to_system=True)
+            return record
+
+        return await self._run(lambda: call, check, follow_up)
 
     async def cancel(self, task_id: str) -> TaskRecord:
         """Ask for the end of a task: at once where no worker runs it. An ended one stays as it is. Raises `Unknown`."""
@@ -214,13 +230,15 @@ class TaskStore:
             if reply.outcome == "missing":
                 raise _unknown(task_id)
 
-        answers = await self._run(lambda: self._settling(task_id, ending, mode="cancel"), check)
-        record = await self.get(task_id)
-        if any(each.outcome == "settled" for each in answers):
-            await self._announcer.updated(record, to_system=True)
-            if record.not_before_ms:
-                await withdraw(self._client, self._keys, record)
-        return record
+        async def follow_up(answers: list[Reply]) -> TaskRecord:
+            record = await self.get(task_id)
+            if any(each.outcome == "settled" for each in answers):
+                await self._announcer.updated(record, to_system=True)
+                if record.not_before_ms:
+                    await withdraw(self._client, self._keys, record)
+            return record
+
+        return await self._run(lambda: self._settling(task_id, ending, mode="cancel"), check, follow_up)
 
     async def settle(self, task_id: str, ending: Ending, *, mode: str) -> Reply:
         """End a task that has no living writer (see `calls.settle`)."""

@@ -6,7 +6,6 @@ time. The ids name the task's stream, so every reconnect continues that very cou
 
 from __future__ import annotations
 
-import asyncio
 import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
@@ -24,7 +23,7 @@ from server.web.cursors import cursor_text, manner_of, start_of_parameters
 from server.web.follow import admit, answer, head_response, open_stream
 from server.web.poll import wait_of
 from server.web.problems import Problem, shown
-from server.web.refusals import Busy, refuse
+from server.web.refusals import Busy, note_not_durable, refuse
 from server.web.requests import accepts_event_stream
 from server.web.usable import check_usable
 
@@ -74,7 +73,7 @@ async def _begin(request: WebRequest, seconds: int, parameters: Start, manner: M
     except NotDurable as error:
         if error.task_id is None:
             raise
-        request.state["safety"].met(error, now=asyncio.get_running_loop().time())
+        note_not_durable(request, error)
         return _come_back(request, error.task_id, "The countdown has started, but a failover may still undo it.")
     stream = task_stream(record.id)
     try:

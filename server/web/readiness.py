@@ -28,7 +28,8 @@ class Readiness:
         self.has_tls = has_tls
         #: Set when the process is told to stop; never unset.
         self.is_draining = False
-        #: Why this Redis cannot be used; None while that is not known. Set by the checks at start, again and again.
+        #: Why this Redis cannot be used, for whoever may ask; None while that is not known. Set by the checks at start,
+        #: again and again.
         self.unsuitable: list[str] | None = None
 
     async def reasons(self) -> list[str]:

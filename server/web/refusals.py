@@ -129,10 +129,15 @@ async def _on_not_stored(request: AnyRequest, error: Exception) -> Response:
     return busy_response(request, reason, code="not_stored")
 
 
+def note_not_durable(request: AnyRequest, error: Exception) -> None:
+    """Count a request that waited in vain, for the log to tell of that time."""
+    cast("Safety", request.state["safety"]).met(error, now=asyncio.get_running_loop().time())
+
+
 async def _on_not_durable(request: AnyRequest, error: Exception) -> Response:
     """It has been waited for already, and by the code a client can tell it from a Redis that is away."""
     _logger.debug("%s %s is not safe: %s", request.method, request.url.path, error)
-    cast("Safety", request.state["safety"]).met(error, now=asyncio.get_running_loop().time())
+    note_not_durable(request, error)
     reason = (
         "What was asked for may be stored, but not as durably as it has to be here (REPRISE_DURABILITY): a failover "
         "may still undo it. Ask again, with the same Idempotency-Key if there was one; then it is done once."

@@ -1,7 +1,8 @@
 """Refuses what would write while this server's Redis is one that must not be used (`Readiness.unsuitable`).
 
-Invariant: nothing of such a request has been sent to Redis. What reads goes on: the data are as good as they ever were.
-Readiness is red meanwhile, but not everybody asks for it, and a balancer needs its time.
+Invariant: nothing of such a request has been sent to Redis. That holds from the first check on: before it nothing is
+refused, so that a server serves as soon as its Redis answers. What reads goes on: the data are as good as they ever
+were. Readiness is red meanwhile, but not everybody asks for it, and a balancer needs its time.
 """
 
 from __future__ import annotations

@@ -422,6 +422,30 @@ async def test_a_request_that_is_repeated_over_another_connection_is_not_answere
         await request()
 
 
+async def test_what_is_not_safe_in_time_has_taken_effect_so_workers_and_readers_hear_of_it_all_the_same(
+    pair: Replicated, client: AsyncClient, keys: Keys, store: TaskStore
+) -> None:
+    waiting = await store.create(NewTask("t", {}, execute=False))
+    put_off = await store.create(NewTask("t", {}, delay_ms=3_600_000))
+    pair.replica.pause()
+    requests: list[Callable[[], Awaitable[TaskRecord]]] = [
+        lambda: store.create(NewTask("t", {}), idempotency_key="i"),
+        lambda: store.start(waiting.id),
+        lambda: store.cancel(put_off.id),
+    ]
+    for request in requests:
+        with in_vain(), pytest.raises(NotDurable):
+            await request()
+    told = [event.type for event in await Hand(client, keys).log("system")]
+    assert told == ["task_created"] * 3 + ["task_updated", "task_completed"]
+    pair.replica.resume()
+    # Asked again, nothing is queued twice.
+    created, _, _ = [await request() for request in requests]
+    entries = await execute(client, "XRANGE", keys.ready("default", "t"), "-", "+")
+    assert [fields[b"task"].decode() for _, fields in entries] == [created.id, waiting.id]
+    assert await execute(client, "ZCARD", keys.delayed("default")) == 0
+
+
 # On the disk.
 
 

@@ -79,6 +79,10 @@ async def test_an_eventsource_that_starts_what_is_not_safe_in_time_is_told_its_i
     assert len(reader.retries) == 1
     (task,) = (await web.client.get("/tasks")).json()["tasks"]
     assert (position.event, position.id) == ("position", f"tasks.{task['id']}:0-0")
+    # It is told that it has started, so a worker hears of it.
+    ready = Keys().ready(task["queue"], "countdown")
+    entries = cast("list[Any]", pair.master.command("XRANGE", ready, "-", "+"))
+    assert [fields for _, fields in entries] == [{b"task": task["id"].encode()}]
     again = {"last-event-id": position.id}
     async with reading(web.client, "/stream/countdown/3", headers=again) as reader:
         assert len((await web.client.get("/tasks")).json()["tasks"]) == 1
@@ -133,6 +137,49 @@ async def test_a_replica_that_is_lost_is_said_while_nobody_writes(
     pair.replica.start()
     await wait_until(lambda: len(said()) > 1, description="the end is said")
     assert len(said()) == 2
+
+
+@pytest.fixture
+async def on_disk(said: Callable[[], list[str]]) -> AsyncIterator[RedisServer]:
+    """Served with `fsync`, by a user who may be forbidden things."""
+    with RedisServer(keeps_data=True, options=("--appendfsync", "everysec")) as own:
+        own.command("ACL", "SETUSER", "guest", "on", ">secret", "+@all", "~*", "&*")
+        async with serving(own.url.replace("unix://", "unix://guest:secret@"), durability="fsync") as web:
+            await web.until_ready()
+            yield own
+
+
+async def test_a_file_that_is_switched_off_and_on_is_said_once_each_and_not_over_before_it_is_written(
+    on_disk: RedisServer, said: Callable[[], list[str]]
+) -> None:
+    on_disk.command("CONFIG", "SET", "appendonly", "no")
+    await wait_until(said, description="it is said while nobody writes")
+    # To write it anew takes ages.
+    on_disk.command("SET", "key", "value")
+    on_disk.command("CONFIG", "SET", "rdb-key-save-delay", 600_000_000)
+    on_disk.command("CONFIG", "SET", "appendonly", "yes")
+    await several_looks(on_disk)
+    (beginning,) = said()
+    assert "this Redis has no append-only file. Set 'appendonly yes', or set REPRISE_DURABILITY=fast" in beginning
+    on_disk.command("CONFIG", "SET", "appendonly", "no")
+    on_disk.command("CONFIG", "SET", "rdb-key-save-delay", 0)
+    on_disk.command("CONFIG", "SET", "appendonly", "yes")
+    await wait_until(lambda: len(said()) > 1, description="the end is said")
+    await several_looks(on_disk)
+    (_, end) = said()
+    assert end.startswith("What is written is as durable again as it has to be; for ")
+
+
+async def test_a_redis_that_no_longer_tells_how_it_is_set_up_is_not_called_one_that_takes_no_writes(
+    on_disk: RedisServer, said: Callable[[], list[str]], caplog: pytest.LogCaptureFixture
+) -> None:
+    on_disk.command("ACL", "SETUSER", "guest", "-info")
+    await wait_until(said, description="it is said while nobody writes")
+    await several_looks(on_disk)
+    on_disk.command("ACL", "SETUSER", "guest", "+info")
+    await wait_until(lambda: len(said()) > 1, description="the end is said")
+    assert "NOPERM" in said()[0]
+    assert not any("takes no writes" in line or "takes writes again" in line for line in caplog.messages)
 
 
 async def test_a_redis_that_turns_out_unable_to_wait_is_named_with_the_way_out_and_no_task_is_made_twice(
