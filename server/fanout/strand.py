@@ -183,7 +183,8 @@ class Strand:
     def may_have_more(self) -> bool:
         """Whether more may be stored behind the cursor: there is, nobody has looked, or what is lost is not certain."""
         if self._first is not None:
-            return bool(self._first.verdict.events) or self._first.verdict.state is State.MORE
+            verdict = self._first.verdict
+            return bool(verdict.events) or verdict.state in {State.MORE, State.LOST, State.GONE}
         return not self.is_ended and (self.is_losing or not self._is_at_end)
 
     @property
