@@ -25,7 +25,7 @@ from tests.e2e.reader import Reader, Received, following
 from tests.support.http import http_client
 from tests.support.waiting import wait_until
 
-BATCHES = int(os.environ.get("REPRISE_STORM_BATCHES", "40"))
+BATCHES = int(os.environ.get("REPRISE_STORM_BATCHES", "25"))
 PUBLISHERS = 20
 KILLS = 3
 #: Whole seconds of a storm that makes no progress are a failure, however long it may be.

@@ -14,9 +14,9 @@ from tests.model.draw import draw, shrink
 from tests.model.schedule import OWNED, SHARED, Outcome, Schedule, play
 from tests.model.world import Server
 
-_COUNT = int(os.environ.get("REPRISE_MODEL_SCHEDULES", "400"))
+_COUNT = int(os.environ.get("REPRISE_MODEL_SCHEDULES", "250"))
 _FIRST = int(os.environ.get("REPRISE_MODEL_SEED", "0"))
-_BLOCKS = max(_COUNT // 200, 1)
+_BLOCKS = max(_COUNT // 100, 1)
 
 
 @pytest.mark.timeout(600)
