@@ -24,6 +24,13 @@ async def keys_of(hand: Hand) -> tuple[int, int]:
     return await execute(hand.client, "EXISTS", log), await execute(hand.client, "EXISTS", record)
 
 
+async def until_left(hand: Hand, log_and_record: tuple[int, int]) -> None:
+    async def is_left() -> bool:
+        return await keys_of(hand) == log_and_record
+
+    await wait_until(is_left, description=f"of log and record {log_and_record} are left")
+
+
 async def finish(writer: StreamWriter) -> None:
     await writer.emit(Draft("t", "1"))
     await writer.finish(Status.COMPLETED, '{"result":1}')
@@ -33,11 +40,7 @@ async def test_what_has_expired_after_the_end_is_not_written_back(hand: Hand, ca
     lifetimes = Lifetimes(retention_ms=SOON_MS, record_ms=SOON_MS)
     async with hand.writer(await hand.running(), lifetimes=lifetimes) as writer:
         await finish(writer)
-
-        async def are_gone() -> bool:
-            return await keys_of(hand) == (0, 0)
-
-        await wait_until(are_gone, description="log and record expire")
+        await until_left(hand, (0, 0))
         await writer.verify()
     assert await keys_of(hand) == (0, 0)
     assert "lost" not in caplog.text
@@ -49,11 +52,7 @@ async def test_a_record_that_was_lost_after_its_log_expired_is_written_back_alon
     lifetimes = Lifetimes(retention_ms=SOON_MS, record_ms=LATER_MS)
     async with hand.writer(await hand.running(), lifetimes=lifetimes) as writer:
         await finish(writer)
-
-        async def log_is_gone() -> bool:
-            return await keys_of(hand) == (0, 1)
-
-        await wait_until(log_is_gone, description="the log expires")
+        await until_left(hand, (0, 1))
         await writer.verify()
         assert "lost" not in caplog.text
         before = await hand.fields()
